@@ -1,0 +1,46 @@
+"""transformers' BLIP: the vision tower of captioners, question answerers and retrievers.
+
+Upstream computes softmax attention inline; under turbo it runs fused. The text side reads fewer image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from turbo.adapters.base import Adapter, ResidualBlock, Site
+
+
+class BlipBlock(ResidualBlock):
+    """BlipEncoderLayer."""
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self.module.self_attn
+        qkv = attention.qkv(self.module.layer_norm1(x))
+        q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def project(self, y: Tensor) -> Tensor:
+        projected: Tensor = self.module.self_attn.projection(y)
+        return projected
+
+    def mlp(self, x: Tensor) -> Tensor:
+        output: Tensor = self.module.mlp(self.module.layer_norm2(x))
+        return output
+
+    def dropout(self) -> float:
+        return float(self.module.self_attn.dropout.p)
+
+
+class Blip(Adapter):
+    """transformers BlipVisionModel, found inside every BLIP model."""
+
+    target = "transformers.models.blip.modeling_blip:BlipVisionModel"
+
+    def sites(self, model: Any) -> Sequence[Site]:
+        return [BlipBlock(layer) for layer in model.encoder.layers]
+
+    def shape(self, model: Any) -> tuple[int, int]:
+        return model.embeddings.num_positions, model.embeddings.embed_dim

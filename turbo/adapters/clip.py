@@ -1,0 +1,54 @@
+"""transformers' CLIP: the vision tower, alone or in a composite model. The text tower is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, split_heads
+
+_CLIP = "transformers.models.clip.modeling_clip"
+
+
+class CLIPBlock(ResidualBlock):
+    """CLIPEncoderLayer."""
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention, x = self.module.self_attn, self.module.layer_norm1(x)
+        return (
+            split_heads(attention.q_proj(x), attention.num_heads),
+            split_heads(attention.k_proj(x), attention.num_heads),
+            split_heads(attention.v_proj(x), attention.num_heads),
+        )
+
+    def project(self, y: Tensor) -> Tensor:
+        projected: Tensor = self.module.self_attn.out_proj(y)
+        return projected
+
+    def mlp(self, x: Tensor) -> Tensor:
+        output: Tensor = self.module.mlp(self.module.layer_norm2(x))
+        return output
+
+    def dropout(self) -> float:
+        return float(self.module.self_attn.dropout)
+
+
+class CLIP(Adapter):
+    """transformers CLIPVisionModel, found inside CLIPModel and CLIPVisionModelWithProjection too.
+
+    CLIPForImageClassification averages over patches, so there the full sequence is restored after the last block.
+    """
+
+    target = (f"{_CLIP}:CLIPVisionModel", f"{_CLIP}:CLIPForImageClassification")
+
+    def sites(self, model: Any) -> Sequence[Site]:
+        tower = getattr(model, "vision_model", model)
+        layers = tower.encoder.layers
+        blocks: list[Site] = [CLIPBlock(layer) for layer in layers]
+        return blocks if tower is model else [*blocks, Restore(layers[-1])]
+
+    def shape(self, model: Any) -> tuple[int, int]:
+        embeddings = getattr(model, "vision_model", model).embeddings
+        return embeddings.num_positions, embeddings.embed_dim

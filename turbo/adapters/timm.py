@@ -1,0 +1,65 @@
+"""timm's VisionTransformer: plain, LayerScale, q/k norm, registers, distilled, with or without a class token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, Unsupported
+
+
+class TimmBlock(ResidualBlock):
+    """timm's Block with its Attention."""
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self.module.attn
+        qkv = attention.qkv(self.module.norm1(x)).unflatten(-1, (3, attention.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return attention.q_norm(q), attention.k_norm(k), v
+
+    def project(self, y: Tensor) -> Tensor:
+        block, attention = self.module, self.module.attn
+        projected: Tensor = block.drop_path1(block.ls1(attention.proj_drop(attention.proj(attention.norm(y)))))
+        return projected
+
+    def mlp(self, x: Tensor) -> Tensor:
+        block = self.module
+        output: Tensor = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        return output
+
+    def dropout(self) -> float:
+        return float(self.module.attn.attn_drop.p)
+
+
+class Timm(Adapter):
+    """timm's VisionTransformer and VisionTransformerDistilled.
+
+    Average, maximum and attention pooling read all patches, so there the full sequence is restored after the
+    last norm. Without a class token A is the attention of the mean query.
+    """
+
+    target = "timm.models.vision_transformer:VisionTransformer"
+
+    def sites(self, model: Any) -> Sequence[Site]:
+        for block in model.blocks:
+            _require_plain(block)
+        blocks: list[Site] = [
+            TimmBlock(block, protected=model.num_prefix_tokens, class_token=model.cls_token is not None)
+            for block in model.blocks
+        ]
+        reads_patches = model.attn_pool is not None or model.global_pool not in ("token", "")
+        return [*blocks, Restore(model.norm)] if reads_patches else blocks
+
+    def shape(self, model: Any) -> tuple[int, int]:
+        return model.patch_embed.num_patches + model.num_prefix_tokens, model.embed_dim
+
+
+def _require_plain(block: Any) -> None:
+    """Refuse blocks whose arithmetic is not the pre-norm block's (parallel, post-norm, rotary, gated…)."""
+    kind, attention = type(block).__name__, getattr(block, "attn", None)
+    if kind != "Block" or type(attention).__name__ != "Attention":
+        raise Unsupported(f"timm block of class {kind} with attention {type(attention).__name__} is not supported")
+    if getattr(attention, "gate", None) is not None:
+        raise Unsupported("timm attention with an output gate is not supported")

@@ -1,0 +1,217 @@
+"""The one verb, and how to undo, scope and inspect it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+from turbo.adapters.base import Adapter
+from turbo.engine.acceleration import Acceleration, Settings
+from turbo.engine.detect import adapters, describe, find_tower
+from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
+from turbo.engine.score import check_strategy
+from turbo.errors import TurboError, TurboWarning
+from turbo.fusion import Strategy
+from turbo.registry import Registry
+from turbo.report import Report, make_report
+from turbo.schedule import Schedule
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+strategies: Registry[Any] = Registry("turbo.strategies", "strategy")
+
+
+def accelerate(
+    model: ModelT,
+    strategy: str | Strategy = "s1",
+    *,
+    drop: int | Sequence[int] | None = None,
+    ratio: float | None = None,
+    speedup: float | None = None,
+    threshold: int = 0,
+    min_tokens: int = 0,
+    metric: Literal["keys", "queries"] = "keys",
+    semantic_units: Literal["relative", "probability"] = "relative",
+    adapter: str | Adapter | None = None,
+) -> ModelT:
+    """Make a model faster by merging its least informative tokens, in place.
+
+    With none of drop, ratio and speedup each block merges round(0.625·n / blocks) tokens, which leaves about 3/8 of
+    them at the end. A second call replaces the settings of the first. Nothing is trained, no weight changes, and
+    `restore` gives back the model bit for bit.
+
+    Args:
+        model: a supported model, or one that contains exactly one supported vision tower.
+        strategy: how redundancy and semantic value are fused: a registered name or a callable that takes
+            `turbo.fusion.Candidates`.
+        drop: Υ, tokens merged per block: one count for all or one per block. 0 runs the model's own forward.
+        ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5.
+        speedup: factor by which the blocks' FLOPs should fall; turbo solves for linearly decreasing drops.
+        threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
+        min_tokens: no merge leaves fewer tokens than this.
+        metric: tokens are compared by their "keys" or their "queries".
+        semantic_units: "relative" hands A to the strategy times the number of tokens (mean 1), "probability" as
+            it is.
+        adapter: which description of the model to use; found by itself when None.
+
+    Returns:
+        The same model.
+
+    Raises:
+        TurboError: the model is unsupported, options exclude each other or make no sense, or the strategy does
+            not work. The model is then as it was.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4)).eval()
+        >>> model = accelerate(model, strategy="s1", drop=16)
+        >>> print(report(model).blocks[3].tokens_out)
+        133
+    """
+    _require_choice("metric", metric, ("keys", "queries"))
+    _require_choice("semantic_units", semantic_units, ("relative", "probability"))
+    name, function = _load_strategy(strategy)
+    check_strategy(function, name)
+    wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
+    schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)  # type: ignore[arg-type]
+    tower, adapter_name, found = find_tower(model, adapter)
+    describe(tower, adapter_name, found)
+    settings = Settings(function, name, schedule, metric, semantic_units)
+    acceleration = Acceleration(tower, found, adapter_name, settings)
+    acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
+    _swap(model, acceleration)
+    return model
+
+
+def restore(model: ModelT) -> ModelT:
+    """Undo `accelerate`: the very model you had, with no trace.
+
+    Args:
+        model: an accelerated model. A TurboWarning says so if it is not.
+
+    Returns:
+        The same model.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> model = accelerate(ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4)))
+        >>> "forward" in restore(model).layers[0].__dict__
+        False
+    """
+    acceleration = find_acceleration(model)
+    if acceleration is None:
+        warnings.warn(f"this {type(model).__name__} is not accelerated: nothing to restore", TurboWarning, stacklevel=2)
+    else:
+        uninstall(acceleration)
+    return model
+
+
+@contextmanager
+def accelerated(model: ModelT, strategy: str | Strategy = "s1", **options: Any) -> Iterator[ModelT]:
+    """`accelerate` for the length of a `with` block; afterwards the model is as it was before, accelerated or not.
+
+    Args:
+        model: as for `accelerate`.
+        strategy: as for `accelerate`.
+        **options: the keyword arguments of `accelerate`.
+
+    Yields:
+        The same model.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4))
+        >>> with accelerated(model, drop=16):
+        ...     print(report(model).n)
+        197
+    """
+    before = find_acceleration(model)
+    accelerate(model, strategy, **options)
+    try:
+        yield model
+    finally:
+        if (now := find_acceleration(model)) is not None:
+            uninstall(now)
+        if before is not None:
+            install(before)
+
+
+def report(model: nn.Module) -> Report:
+    """What an accelerated model does, block by block: tokens in and out, FLOPs, promised and achieved.
+
+    Args:
+        model: an accelerated model.
+
+    Returns:
+        A report; `print` it, or read its fields.
+
+    Raises:
+        TurboError: the model is not accelerated.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4))
+        >>> round(report(accelerate(model, speedup=1.5)).achieved, 1)
+        1.5
+    """
+    return make_report(require_acceleration(model))
+
+
+def list_adapters() -> list[str]:
+    """Names of all adapters, turbo's own and those of installed plug-ins; imports none of them.
+
+    Example:
+        >>> "clip" in list_adapters()
+        True
+    """
+    return adapters.names()
+
+
+def list_strategies() -> list[str]:
+    """Names of all fusion strategies, turbo's own and those of installed plug-ins; imports none of them.
+
+    Example:
+        >>> "s1" in list_strategies()
+        True
+    """
+    return strategies.names()
+
+
+def _load_strategy(strategy: object) -> tuple[str, Strategy]:
+    if isinstance(strategy, str):
+        plugin = strategies[strategy]
+        function = plugin() if isinstance(plugin, type) else plugin
+        name = strategy
+    else:
+        function = strategy
+        name = repr(strategy) if hasattr(strategy, "__dataclass_fields__") else _callable_name(strategy)
+    if isinstance(function, type) or not callable(function):
+        hint = f"; pass an instance, {function.__name__}()" if isinstance(function, type) else ""
+        raise TurboError(f"strategy={strategy!r}: must be a name or a callable of candidates{hint}")
+    return name, function
+
+
+def _callable_name(function: object) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise TurboError(f"{name}={value!r}: must be {' or '.join(map(repr, choices))}")
+
+
+def _swap(model: nn.Module, acceleration: Acceleration) -> None:
+    """Install an acceleration in place of the one before it, or leave that one in place if it does not fit."""
+    before = find_acceleration(model)
+    if before is not None:
+        uninstall(before)
+    try:
+        install(acceleration)
+    except TurboError:
+        if before is not None:
+            install(before)
+        raise

@@ -1,0 +1,150 @@
+"""One accelerated model: its settings, its plans, and what travels from block to block in a forward pass."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site
+from turbo.engine.flops import measure_blocks
+from turbo.errors import TurboError, TurboWarning
+from turbo.flops import BlockFlops
+from turbo.fusion import Strategy
+from turbo.schedule import Plan, Schedule
+
+if TYPE_CHECKING:
+    from turbo.engine.trace import BlockTrace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `accelerate` was asked for, checked."""
+
+    strategy: Strategy
+    strategy_name: str
+    schedule: Schedule
+    metric: Literal["keys", "queries"]
+    semantic_units: Literal["relative", "probability"]
+
+
+class Flow(NamedTuple):
+    """What a block hands to the next one.
+
+    Attributes:
+        depth: index of the block that comes next.
+        counts: tokens each block merges.
+        size: ``b n``, patches per token; None while nothing has merged.
+        assignment: ``b N`` int64, each entering token's present position; None where nobody needs it.
+    """
+
+    depth: int
+    counts: tuple[int, ...]
+    size: Tensor | None
+    assignment: Tensor | None
+
+
+class _ThreadState(threading.local):
+    """One forward pass at a time per thread. Never copied with the model."""
+
+    flow: Flow | None = None
+    recorder: list[BlockTrace] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ThreadState:
+        return _ThreadState()
+
+    def __reduce__(self) -> tuple[type[_ThreadState], tuple[()]]:
+        return _ThreadState, ()
+
+
+class _Entries:
+    """Which flow came with which input of a block, so that a checkpointed block can run again by itself.
+
+    Non-reentrant checkpointing runs a block again on the very tensor it saw, hence identity is the key.
+    """
+
+    def __init__(self) -> None:
+        self.flows: Any = WeakIdKeyDictionary()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Entries:
+        return _Entries()
+
+    def __reduce__(self) -> tuple[type[_Entries], tuple[()]]:
+        return _Entries, ()
+
+
+class Acceleration:
+    """What all sites of one accelerated model share."""
+
+    def __init__(self, tower: nn.Module, adapter: Adapter, adapter_name: str, settings: Settings) -> None:
+        self.tower = tower
+        self.adapter = adapter
+        self.adapter_name = adapter_name
+        self.settings = settings
+        self.sites: list[Site] = list(adapter.sites(tower))
+        self.blocks = [site for site in self.sites if isinstance(site, ResidualBlock)]
+        self.restores = any(isinstance(site, Restore) for site in self.sites)
+        self.n, self.width = adapter.shape(tower)
+        self.last_n: int | None = None
+        self.state = _ThreadState()
+        self.entries = _Entries()
+        self._plans: dict[int, Plan] = {}
+
+    @property
+    def protected(self) -> int:
+        return self.blocks[0].protected
+
+    @cached_property
+    def flops(self) -> list[BlockFlops]:
+        """Cost of each block, counted once by torch on fake tensors."""
+        return measure_blocks(self.blocks, self.width)
+
+    def plan(self, n: int) -> Plan:
+        """The plan for n tokens, solved once; what it cannot do as asked is warned about then."""
+        plan = self._plans.get(n)
+        if plan is None:
+            schedule = self.settings.schedule
+            flops = self.flops if schedule.speedup is not None else None
+            plan = schedule.plan(n, len(self.blocks), self.protected, flops)
+            self._plans[n] = plan
+            for note in plan.notes:
+                warnings.warn(note, TurboWarning, stacklevel=2)
+        return plan
+
+    def enter(self, depth: int, x: Tensor) -> Flow:
+        """The flow that block `depth` starts from; the first block starts a new pass."""
+        compiling = torch.compiler.is_compiling()
+        if depth == 0:
+            if not compiling:
+                self.last_n = x.shape[1]
+            return Flow(0, self.plan(x.shape[1]).counts, None, None)
+        if not compiling and torch.is_grad_enabled():
+            if (known := self.entries.flows.get(x)) is not None:
+                flow: Flow = known
+                return flow
+        current = self.state.flow
+        if current is None or current.depth != depth:
+            raise TurboError(
+                f"block {depth} of {type(self.tower).__name__} ran without the blocks before it: an accelerated "
+                "model runs its blocks in order from the first (sizes travel along). turbo.restore(model) first to "
+                "run blocks by themselves; use use_reentrant=False if this is gradient checkpointing"
+            )
+        if not compiling and (torch.is_grad_enabled() or self.blocks[depth].module.training):
+            self.entries.flows[x] = current
+        return current
+
+    def leave(self, flow: Flow) -> None:
+        """Hand the flow to the next block; after the last one only readers of the full sequence keep it."""
+        done = flow.depth == len(self.blocks)
+        self.state.flow = None if done and not self.restores else flow
+
+    @property
+    def tracks(self) -> bool:
+        """Whether each entering token's position is needed."""
+        return self.restores or self.state.recorder is not None

@@ -1,0 +1,119 @@
+"""Finding the adapter of a model, and inside a composite model the tower that it describes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from turbo.adapters.base import Adapter, Unsupported
+from turbo.errors import TurboError, TurboWarning
+from turbo.registry import Registry
+
+adapters: Registry[type[Adapter]] = Registry("turbo.adapters", "adapter")
+
+
+def load_adapter(adapter: str | Adapter) -> tuple[str, Adapter]:
+    """An adapter from its name, or the object itself."""
+    if isinstance(adapter, str):
+        return adapter, _instance(adapter, adapters[adapter])
+    if not isinstance(adapter, Adapter):
+        hint = "; pass an instance, not the class" if isinstance(adapter, type) else ""
+        raise TurboError(f"adapter={adapter!r}: must be a name or an Adapter{hint}")
+    return type(adapter).__name__, adapter
+
+
+def find_tower(model: object, adapter: str | Adapter | None) -> tuple[nn.Module, str, Adapter]:
+    """The module to accelerate in a model, its adapter and that adapter's name.
+
+    Outer modules win over what they contain; among adapters the nearest class wins.
+
+    Raises:
+        TurboError: not a model, none found, several found, or two adapters equally near.
+    """
+    if not isinstance(model, nn.Module):
+        raise TurboError(f"a {type(model).__name__} is not a torch.nn.Module: pass the model itself")
+    if hasattr(model, "_orig_mod"):
+        raise TurboError("this model is compiled already: accelerate first, then torch.compile the result")
+    known = [load_adapter(adapter)] if adapter is not None else _load_all()
+    towers = _search(model, known)
+    if not towers:
+        looked_for = ", ".join(_targets(found) for _, found in known)
+        raise TurboError(
+            f"no adapter fits {type(model).__module__}.{type(model).__qualname__} or anything in it; looked for: "
+            f"{looked_for}. Describe it yourself: see Extending in the documentation"
+        )
+    if len(towers) > 1:
+        paths = ", ".join(repr(path) for path, *_ in towers)
+        raise TurboError(f"{type(model).__name__} holds {len(towers)} towers ({paths}): accelerate each by itself")
+    _, tower, name, found = towers[0]
+    return tower, name, found
+
+
+def describe(tower: nn.Module, name: str, adapter: Adapter) -> None:
+    """Let an adapter list its sites once, turning a misfit into an error that says so."""
+    try:
+        sites = adapter.sites(tower)
+    except Unsupported:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        package = type(tower).__module__.partition(".")[0]
+        raise TurboError(
+            f"the adapter {name} does not know this layout of {type(tower).__name__} "
+            f"({error}); it may be another version of {package} than the adapter was written for"
+        ) from error
+    if not sites:
+        raise TurboError(f"the adapter {name} found no blocks in {type(tower).__name__}")
+
+
+def _search(model: nn.Module, known: list[tuple[str, Adapter]]) -> list[tuple[str, nn.Module, str, Adapter]]:
+    found: list[tuple[str, nn.Module, str, Adapter]] = []
+    inside: set[nn.Module] = set()
+    for path, module in model.named_modules():
+        if module in inside:
+            continue
+        if (best := _nearest(module, known)) is not None:
+            found.append((path, module, *best))
+            inside.update(module.modules())
+    return found
+
+
+def _nearest(module: nn.Module, known: list[tuple[str, Adapter]]) -> tuple[str, Adapter] | None:
+    fits = [(d, name, adapter) for name, adapter in known if (d := adapter.distance(module)) is not None]
+    if not fits:
+        return None
+    nearest = min(distance for distance, *_ in fits)
+    winners = [(name, adapter) for distance, name, adapter in fits if distance == nearest]
+    if len(winners) > 1:
+        names = " and ".join(repr(name) for name, _ in winners)
+        raise TurboError(f"the adapters {names} fit {type(module).__name__} equally well: choose with adapter=")
+    return winners[0]
+
+
+def _load_all() -> list[tuple[str, Adapter]]:
+    """All adapters; one that is broken, or claimed twice, must not break an unrelated call."""
+    loaded = []
+    for name in adapters:
+        try:
+            loaded.append((name, _instance(name, adapters[name])))
+        except TurboError as error:
+            warnings.warn(f"skipped while looking for an adapter: {error}", TurboWarning, stacklevel=2)
+    if not loaded:
+        adapters[""]  # says that turbo is not installed
+    return loaded
+
+
+def _instance(name: str, plugin: Any) -> Adapter:
+    try:
+        adapter = plugin() if isinstance(plugin, type) else plugin
+    except TypeError as error:
+        raise TurboError(f"the adapter {name!r} cannot be created: {error}") from error
+    if not isinstance(adapter, Adapter):
+        raise TurboError(f"the adapter {name!r} is a {type(adapter).__name__}, not a turbo.adapters.Adapter")
+    return adapter
+
+
+def _targets(adapter: Adapter) -> str:
+    targets = (adapter.target,) if isinstance(adapter.target, str) else adapter.target
+    return ", ".join(target.rpartition(":")[2] for target in targets)

@@ -1,0 +1,148 @@
+"""What takes the place of a module's forward while its model is accelerated.
+
+A runner's bound method is set on the module instance. It is an ordinary object that refers to the module, so
+deepcopy and pickle carry both along together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turbo.adapters.base import ResidualBlock
+from turbo.attention import proportional_attention
+from turbo.engine.acceleration import Acceleration, Flow
+from turbo.engine.score import match_tokens
+from turbo.engine.trace import BlockTrace
+from turbo.errors import TurboError
+from turbo.merging import merge, unmerge
+
+
+class Runner:
+    """Base of the runners: installs itself on a module instance and takes itself off again."""
+
+    def __init__(self, module: nn.Module, acceleration: Acceleration) -> None:
+        self.module = module
+        self.acceleration = acceleration
+        self.previous: Any = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What runs instead of the module's forward."""
+        raise NotImplementedError
+
+    def original(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward that this runner stands in for."""
+        if self.previous is not None:
+            return self.previous(*args, **kwargs)
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    def install(self) -> None:
+        """Take the place of the module's forward, on this instance only."""
+        self.previous = self.module.__dict__.get("forward")
+        self.module.forward = self.forward
+
+    def uninstall(self) -> None:
+        """Leave the module's attributes as they were found."""
+        if self.previous is None:
+            del self.module.__dict__["forward"]
+        else:
+            self.module.forward = self.previous
+
+
+class BlockRunner(Runner):
+    """A transformer block on fewer tokens: attention, merge, MLP."""
+
+    def __init__(self, block: ResidualBlock, depth: int, acceleration: Acceleration) -> None:
+        super().__init__(block.module, acceleration)
+        self.block = block
+        self.depth = depth
+        self.first_argument = next(iter(inspect.signature(block.module.forward).parameters))
+        drop = acceleration.settings.schedule.drop
+        self.asked_for_nothing = drop == 0 or (isinstance(drop, tuple) and drop[depth] == 0)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else kwargs[self.first_argument]
+        flow = self.acceleration.enter(self.depth, x)
+        if self.asked_for_nothing and flow.size is None:
+            output = self.original(*args, **kwargs)
+            self.acceleration.leave(flow._replace(depth=self.depth + 1))
+            return output
+        self._require_tokens_only(args[1:], kwargs)
+        drop = flow.counts[self.depth]
+        recompute = self.block.checkpointing()
+        if recompute is None:
+            x, size, assignment = self._step(x, flow.size, drop)
+        else:
+            x, size, assignment = recompute(self._step, x, flow.size, drop)
+        if not self.acceleration.tracks:
+            assignment = None
+        elif assignment is None:
+            assignment = flow.assignment
+        elif flow.assignment is not None:
+            assignment = assignment.gather(1, flow.assignment)
+        self.acceleration.leave(Flow(self.depth + 1, flow.counts, size, assignment))
+        return x
+
+    def _step(self, x: Tensor, size: Tensor | None, drop: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The block's arithmetic: ``b n d`` -> ``b n-drop d``, the new sizes, and where each token went."""
+        block, assignment = self.block, None
+        q, k, v = block.qkv(x)
+        dropout = block.dropout() if block.module.training else 0.0
+        y = proportional_attention(q, k, v, size, scale=block.scale, dropout=dropout)
+        x = x + block.project(y.transpose(1, 2).flatten(2))
+        if drop:
+            x, size, assignment = self._merge(x, q, k, size, drop)
+        return x + block.mlp(x), size, assignment
+
+    def _merge(
+        self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, drop: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        matching, candidates, priority = match_tokens(
+            q,
+            k,
+            self.block.query(q),
+            size,
+            drop=drop,
+            depth=self.depth,
+            protected=self.block.protected,
+            scale=self.block.scale,
+            settings=self.acceleration.settings,
+        )
+        x, size = merge(x, matching, size)
+        recorder = self.acceleration.state.recorder
+        if recorder is not None:
+            recorder.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
+        return x, size, matching.assignment
+
+    def _require_tokens_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse what a merged sequence cannot honour: masks, attention maps, causal order."""
+        for name, value in [*enumerate(args, start=1), *kwargs.items()]:
+            wanted = isinstance(value, Tensor) or (name in ("output_attentions", "is_causal") and value)
+            if wanted and name != self.first_argument:
+                found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+                label = name if isinstance(name, str) else f"positional argument {name}"
+                raise TurboError(
+                    f"{type(self.module).__name__} was called with {label} = {found}: masks and attention maps refer "
+                    "to single patches, which merge here; call without it, or turbo.restore(model) first"
+                )
+
+
+class RestoreRunner(Runner):
+    """A module whose output gets its full sequence back."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.original(*args, **kwargs)
+        flow = self.acceleration.state.flow
+        if flow is None or flow.assignment is None or flow.depth < len(self.acceleration.blocks):
+            return output
+        if not isinstance(output, Tensor):
+            raise TurboError(
+                f"{type(self.module).__name__} returned {type(output).__name__}: the adapter "
+                f"{self.acceleration.adapter_name} asked for its full sequence back, which needs a tensor, b n d"
+            )
+        if torch.compiler.is_compiling():
+            self.acceleration.state.flow = None  # keeps the compiled graph from returning the assignment
+        return unmerge(output, flow.assignment)

@@ -1,0 +1,119 @@
+"""From one layer's q and k to the matching: metric, partition, information degree, choice."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from turbo.engine.acceleration import Settings
+from turbo.errors import TurboError
+from turbo.fusion import Candidates, Strategy
+from turbo.information import mutual_redundancy, semantic_value, token_metric
+from turbo.matching import Matching, Partition, parity, select
+
+
+def match_tokens(
+    q: Tensor,
+    k: Tensor,
+    query: Tensor,
+    size: Tensor | None,
+    *,
+    drop: int,
+    depth: int,
+    protected: int,
+    scale: float | None,
+    settings: Settings,
+) -> tuple[Matching, Candidates, Tensor]:
+    """Choose which `drop` tokens merge into which.
+
+    Args:
+        q: ``b h n e``.
+        k: ``b h n e``.
+        query: ``b h 1 e``, whose attention is the semantic value.
+        size: ``b n`` or None.
+        drop: tokens to merge.
+        depth: index of the block.
+        protected: leading tokens that never merge.
+        scale: what attention scores are multiplied by.
+        settings: metric, units and strategy.
+
+    Returns:
+        The matching, the candidates it was chosen from and their priority ``b m``.
+    """
+    with torch.no_grad(), _full_precision(q.device.type):
+        metric = token_metric(k if settings.metric == "keys" else q)
+        partition = parity(k.shape[2], protected)
+        redundancy, partner = mutual_redundancy(metric[:, partition.source], metric[:, partition.destination])
+        value = semantic_value(query, k, size, scale)
+        if settings.semantic_units == "relative":
+            value = value * value.shape[1]
+        candidates = _candidates(redundancy, partner, value, size, partition, depth)
+        priority = settings.strategy(candidates)
+        check_priority(priority, candidates, settings.strategy_name)
+        return select(priority, partner, drop, partition), candidates, priority
+
+
+def _candidates(
+    redundancy: Tensor, partner: Tensor, value: Tensor, size: Tensor | None, partition: Partition, depth: int
+) -> Candidates:
+    if size is None:
+        source_size = partner_size = torch.ones_like(redundancy)
+    else:
+        source_size = size[:, partition.source]
+        partner_size = size[:, partition.destination].gather(1, partner)
+    return Candidates(
+        redundancy=redundancy,
+        value=value[:, partition.source],
+        partner_value=value[:, partition.destination].gather(1, partner),
+        size=source_size,
+        partner_size=partner_size,
+        depth=depth,
+    )
+
+
+def check_priority(priority: object, candidates: Candidates, name: str) -> None:
+    """Raise TurboError where a strategy returned anything but one finite-ordered number per source.
+
+    NaN is looked for on the CPU only: elsewhere it would stall the device (`check_strategy` has looked before).
+    """
+    wanted = candidates.redundancy
+    if not isinstance(priority, Tensor):
+        raise TurboError(f"strategy {name} returned {type(priority).__name__}: it must return a tensor, b m")
+    if priority.shape != wanted.shape:
+        raise TurboError(
+            f"strategy {name} returned shape {tuple(priority.shape)} for candidates of shape "
+            f"{tuple(wanted.shape)}: it must return one priority per source, b m"
+        )
+    if priority.device != wanted.device:
+        raise TurboError(f"strategy {name} returned a tensor on {priority.device}, the model is on {wanted.device}")
+    if not priority.is_floating_point():
+        raise TurboError(f"strategy {name} returned {priority.dtype}: priorities must be floating point")
+    if priority.device.type == "cpu" and not torch.compiler.is_compiling() and priority.isnan().any():
+        raise TurboError(
+            f"strategy {name} returned NaN in block {candidates.depth}: check divisions and logarithms at A = 0, "
+            "R < 0"
+        )
+
+
+def check_strategy(strategy: Strategy, name: str) -> None:
+    """Try a strategy on candidates at the edges of every domain, before any model is touched."""
+    edge = torch.tensor([-1.0, -0.5, 0.0, 0.5, 0.999, 1.0])
+    values = torch.tensor([0.0, 1e-8, 0.5, 1.0, 3.0, 100.0])
+    redundancy = edge.repeat_interleave(len(values)).expand(2, -1).clone()
+    value = values.repeat(len(edge)).expand(2, -1).clone()
+    size = torch.arange(1.0, redundancy.shape[1] + 1).expand(2, -1).clone()
+    candidates = Candidates(redundancy, value, value.flip(1), size, size.flip(1), depth=0)
+    try:
+        priority = strategy(candidates)
+    except Exception as error:
+        raise TurboError(f"strategy {name} failed on sample candidates: {type(error).__name__}: {error}") from error
+    check_priority(priority, candidates, name)
+
+
+def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
+    """Scores are compared, so autocast stays out of them."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()

@@ -1,0 +1,75 @@
+"""Recording what merged where. Costs nothing while nobody records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from turbo.fusion import Candidates
+
+if TYPE_CHECKING:
+    from turbo.engine.acceleration import Acceleration
+
+
+@dataclass(frozen=True)
+class BlockTrace:
+    """What one block merged.
+
+    Attributes:
+        depth: index of the block.
+        assignment: ``b n`` int64, for each token that entered, its position after the merge.
+        size: ``b n-r``, patches per token after the merge.
+        candidates: what the strategy saw.
+        priority: ``b m``, what it answered.
+    """
+
+    depth: int
+    assignment: Tensor
+    size: Tensor
+    candidates: Candidates
+    priority: Tensor
+
+
+@dataclass
+class Trace:
+    """The blocks that merged in the last forward pass, in order."""
+
+    blocks: list[BlockTrace]
+
+    def groups(self, upto: int | None = None) -> Tensor:
+        """Which token each patch belongs to after block `upto` (the last by default): ``b N`` int64.
+
+        Protected tokens are counted among the N, in front.
+        """
+        chosen = [block for block in self.blocks if upto is None or block.depth <= upto]
+        if not chosen:
+            raise ValueError("nothing merged up to that block")
+        groups = chosen[0].assignment
+        for block in chosen[1:]:
+            groups = block.assignment.gather(1, groups)
+        return groups
+
+
+@contextmanager
+def recording(model: nn.Module) -> Iterator[Trace]:
+    """Record one forward pass of an accelerated model, in this thread.
+
+    Example:
+        >>> with recording(model) as trace:  # doctest: +SKIP
+        ...     model(images)
+        >>> trace.groups().shape  # doctest: +SKIP
+        torch.Size([4, 197])
+    """
+    from turbo.engine.install import require_acceleration  # it imports the runners, which record
+
+    acceleration: Acceleration = require_acceleration(model)
+    trace = Trace([])
+    acceleration.state.recorder = trace.blocks
+    try:
+        yield trace
+    finally:
+        acceleration.state.recorder = None

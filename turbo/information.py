@@ -1,0 +1,74 @@
+"""The information degree's two halves: how redundant a token is, and how much it is listened to.
+
+Pure tensor functions. Section 1.1 of the paper's supplement defines both quantities.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def token_metric(keys: Tensor) -> Tensor:
+    """What tokens are compared by: keys (or queries) averaged over heads, of unit length.
+
+    Computed in at least float32, whatever the model runs in: half precision would tie cosines that differ.
+
+    Args:
+        keys: ``b h n e``, the keys or the queries of an attention layer.
+
+    Returns:
+        ``b n e`` of unit length; a zero vector stays zero (its cosine with anything is 0).
+
+    Example:
+        >>> token_metric(torch.ones(1, 2, 5, 4)).norm(dim=-1).shape
+        torch.Size([1, 5])
+    """
+    keys = keys if keys.dtype == torch.float64 else keys.float()
+    return F.normalize(keys.mean(dim=1), dim=-1)
+
+
+def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tensor]:
+    """Mutual redundancy R of every source, and the destination it comes from (supplement, section 1.1).
+
+    Args:
+        source: ``b m e``, unit vectors (see `token_metric`).
+        destination: ``b k e``, unit vectors; k is at least 1.
+
+    Returns:
+        R, ``b m`` in [-1, 1]: each source's highest cosine similarity to a destination; and the partner,
+        ``b m`` int64: which destination that is.
+
+    Example:
+        >>> mutual_redundancy(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]))
+        (tensor([[1.]]), tensor([[1]]))
+    """
+    redundancy, partner = (source @ destination.transpose(1, 2)).max(dim=-1)
+    return redundancy.clamp(-1.0, 1.0), partner
+
+
+def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: float | None = None) -> Tensor:
+    """Semantic value A: the share of attention that each token gets from one query (supplement, section 1.1).
+
+    One row of softmax(QKᵀ/√d + log s), averaged over heads. The full ``n x n`` map is never made.
+
+    Args:
+        query: ``b h 1 e``, usually the class token's.
+        keys: ``b h n e``.
+        size: ``b n``, patches that each token stands for; None while nothing has merged.
+        scale: what scores are multiplied by; None means 1/√e.
+
+    Returns:
+        ``b n``, at least float32, not negative, each row sums to 1.
+
+    Example:
+        >>> semantic_value(torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 5, 4), None)
+        tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = (query * scale) @ keys.transpose(-1, -2)
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    if size is not None:
+        scores = scores + size.log()[:, None, None, :].to(scores.dtype)
+    return scores.softmax(dim=-1).mean(dim=1)[:, 0]

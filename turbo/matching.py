@@ -1,0 +1,123 @@
+"""Bipartite soft matching: which tokens may merge, and which tokens do.
+
+Pure tensor functions. A *partition* splits the sequence into sources and destinations; *select* takes the
+sources of highest priority and says where every token goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Positions of a sequence by role. Protected tokens come first and have no role.
+
+    Attributes:
+        protected: number of leading tokens that never merge.
+        source: positions of the tokens that may merge away.
+        destination: positions of the tokens that may receive.
+        sources: how many sources there are.
+        destinations: how many destinations there are.
+    """
+
+    protected: int
+    source: slice
+    destination: slice
+    sources: int
+    destinations: int
+
+
+def parity(n: int, protected: int = 0) -> Partition:
+    """The published partition: unprotected tokens at even positions are sources, at odd ones destinations.
+
+    Positions are those of the current sequence, protected tokens counted. For an odd number of tokens one part
+    has one more than the other; two tokens give one pair; one token (or none) gives no pair.
+
+    Example:
+        >>> parity(7, protected=1)
+        Partition(protected=1, source=slice(2, 7, 2), destination=slice(1, 7, 2), sources=3, destinations=3)
+    """
+    first_even, first_odd = protected + protected % 2, protected + 1 - protected % 2
+    source, destination = slice(first_even, n, 2), slice(first_odd, n, 2)
+    return Partition(
+        protected, source, destination, len(range(first_even, n, 2)), len(range(first_odd, n, 2))
+    )
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Where every token of a sequence goes.
+
+    Attributes:
+        assignment: ``b n`` int64, for each token its position in the merged sequence.
+        kept: ``b n-r`` int64, for each position of the merged sequence the token that stays there.
+        merged: ``b r`` int64, the tokens that merge away.
+        destination: ``b r`` int64, the tokens (old positions) that receive them.
+    """
+
+    assignment: Tensor
+    kept: Tensor
+    merged: Tensor
+    destination: Tensor
+
+
+def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -> Matching:
+    """Merge the `drop` sources of highest priority into their partners (supplement, section 1.1).
+
+    The merged sequence is: protected tokens, remaining sources in order, destinations in order (the published
+    algorithm's order). No sort: the choice needs a top-k only, and ranks come from a running count.
+
+    Args:
+        priority: ``b m``, one per source; the highest merge.
+        partner: ``b m`` int64, each source's destination, counted among the destinations.
+        drop: how many sources merge, at most the number of sources.
+        partition: the roles of the n positions.
+
+    Returns:
+        The matching of the n tokens.
+
+    Example:
+        >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(5, protected=1))
+        >>> m.assignment  # the class token, destination 0, source 0, destination 1, source 1
+        tensor([[0, 2, 1, 3, 3]])
+    """
+    batch, device = priority.shape[0], priority.device
+    protected, sources, destinations = partition.protected, partition.sources, partition.destinations
+    remaining = sources - drop
+    chosen = priority.topk(drop, dim=1, sorted=False).indices
+    stays = torch.ones(batch, sources, dtype=torch.bool, device=device).scatter(1, chosen, False)
+    rank = stays.cumsum(dim=1) - 1
+    first_destination = protected + remaining
+
+    n = protected + sources + destinations
+    position = torch.arange(n, device=device)
+    source_position = position[partition.source]
+    destination_position = position[partition.destination]
+
+    assignment = torch.empty(batch, n, dtype=torch.int64, device=device)
+    assignment[:, :protected] = position[:protected]
+    assignment[:, partition.source] = torch.where(stays, protected + rank, first_destination + partner)
+    assignment[:, partition.destination] = first_destination + position[:destinations]
+
+    # Sources that stay write their position at their rank; those that merge write into a spare last slot.
+    slot = torch.where(stays, rank, remaining)
+    in_order = torch.empty(batch, remaining + 1, dtype=torch.int64, device=device)
+    in_order = in_order.scatter(1, slot, source_position.expand(batch, -1))
+    kept = torch.cat(
+        [
+            position[:protected].expand(batch, -1),
+            in_order[:, :remaining],
+            destination_position.expand(batch, -1),
+        ],
+        dim=1,
+    )
+    return Matching(
+        assignment,
+        kept,
+        merged=source_position[chosen],
+        destination=destination_position[partner.gather(1, chosen)],
+    )

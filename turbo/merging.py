@@ -1,0 +1,71 @@
+"""Merging tokens, and its inverse. Pure tensor functions; sizes are conserved."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from turbo.matching import Matching
+
+
+def _rows(index: Tensor, n: int) -> Tensor:
+    """``b k`` positions in sequences of n tokens -> ``b*k`` rows of the flattened ``b*n d`` tensor."""
+    offset = torch.arange(index.shape[0], device=index.device)[:, None] * n
+    return (index + offset).flatten()
+
+
+def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Replace each group of matched tokens by its size-weighted mean (supplement, section 1.1).
+
+    A destination moves by the weighted differences of what merges into it, so only the merged tokens cost
+    arithmetic, and merging exact duplicates is exact. Rows are gathered from the flattened tensor.
+
+    Args:
+        x: ``b n d``.
+        matching: which tokens merge (see `turbo.matching.select`).
+        size: ``b n``, patches that each token stands for; None means one each.
+
+    Returns:
+        The merged tokens, ``b n-r d``, and their sizes, ``b n-r`` float32.
+
+    Example:
+        >>> from turbo.matching import parity, select
+        >>> m = select(torch.tensor([[1.0]]), torch.tensor([[0]]), 1, parity(2))
+        >>> merge(torch.tensor([[[1.0], [3.0]]]), m, torch.tensor([[3.0, 1.0]]))
+        (tensor([[[1.5000]]]), tensor([[4.]]))
+    """
+    batch, n, width = x.shape
+    if size is None:
+        size = torch.ones(batch, n, dtype=torch.float32, device=x.device)
+    left = matching.kept.shape[1]
+    receiver = matching.assignment.gather(1, matching.merged)
+    merged_size = size.gather(1, matching.merged)
+    new_size = size.gather(1, matching.kept).scatter_add(1, receiver, merged_size)
+
+    flat = x.reshape(batch * n, width)
+    weight = (merged_size / new_size.gather(1, receiver)).to(x.dtype).reshape(-1, 1)
+    source = flat.index_select(0, _rows(matching.merged, n))
+    target = flat.index_select(0, _rows(matching.destination, n))
+    out = flat.index_select(0, _rows(matching.kept, n))
+    # In place: `out` is a fresh copy already.
+    out.index_add_(0, _rows(receiver, left), (source - target) * weight)
+    return out.view(batch, left, width), new_size
+
+
+def unmerge(x: Tensor, assignment: Tensor) -> Tensor:
+    """Give every original position its token back (supplement, section 1.2, inverse sampling).
+
+    Args:
+        x: ``b m d``, merged tokens.
+        assignment: ``b n`` int64, for each original position its token among the m.
+
+    Returns:
+        ``b n d``.
+
+    Example:
+        >>> unmerge(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[0, 1, 1]])).flatten()
+        tensor([1., 2., 2.])
+    """
+    batch, m, width = x.shape
+    rows = x.reshape(batch * m, width).index_select(0, _rows(assignment, m))
+    return rows.view(batch, assignment.shape[1], width)

@@ -1,0 +1,228 @@
+"""How many tokens each block merges: from what the user asked for to one count per block.
+
+Plain integers, standard library only: a plan depends on the number of tokens, never on their content, so
+shapes are static and a model compiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from turbo.errors import TurboError
+from turbo.flops import BlockFlops
+
+DEFAULT_MERGED_SHARE = 0.625
+"""With nothing asked for, about this share of the tokens has merged after the last block."""
+
+
+def most_mergeable(n: int, protected: int = 0) -> int:
+    """How many tokens of a sequence can merge at once: half of the unprotected ones, rounded down.
+
+    Example:
+        >>> most_mergeable(197, protected=1), most_mergeable(1)
+        (98, 0)
+    """
+    return max(0, n - protected) // 2
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the user asked for. At most one of drop, ratio and speedup.
+
+    Attributes:
+        drop: Υ, tokens merged per block: one count for all, or one per block.
+        ratio: fraction of the tokens a block sees that it merges, above 0 and at most 0.5.
+        speedup: wanted factor by which the blocks' FLOPs fall, above 1.
+        threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
+        min_tokens: no merge leaves fewer tokens than this; the last one is clipped.
+
+    Example:
+        >>> Schedule(drop=8).plan(n=50, blocks=3, protected=1).tokens
+        (50, 42, 34, 26)
+    """
+
+    drop: int | tuple[int, ...] | None = None
+    ratio: float | None = None
+    speedup: float | None = None
+    threshold: int = 0
+    min_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        given = {k: v for k in ("drop", "ratio", "speedup") if (v := getattr(self, k)) is not None}
+        if len(given) > 1:
+            found = " and ".join(f"{k}={v!r}" for k, v in given.items())
+            raise TurboError(f"{found} exclude each other: each alone says how much to merge; give one")
+        for name, value in (("threshold", self.threshold), ("min_tokens", self.min_tokens)):
+            _require_count(name, value)
+        if self.drop is not None:
+            object.__setattr__(self, "drop", _checked_drop(self.drop))
+        if self.ratio is not None and not (_is_real(self.ratio) and 0 < self.ratio <= 0.5):
+            raise TurboError(
+                f"ratio={self.ratio!r}: a block can merge a fraction above 0 and at most 0.5 of its tokens (a "
+                "token merges into one of the other half)"
+            )
+        if self.speedup is not None and not (_is_real(self.speedup) and self.speedup > 1):
+            raise TurboError(f"speedup={self.speedup!r}: must be a factor above 1, such as 1.5")
+
+    def check_blocks(self, blocks: int) -> None:
+        """Raise TurboError where a list of drops does not fit the number of blocks."""
+        if isinstance(self.drop, tuple) and len(self.drop) != blocks:
+            raise TurboError(
+                f"drop has {len(self.drop)} counts and the model has {blocks} blocks: give one count per block, "
+                "or a single int"
+            )
+
+    def is_off(self) -> bool:
+        """True where the user asked for no merging at all (drop = 0)."""
+        return self.drop == 0 or (isinstance(self.drop, tuple) and not any(self.drop))
+
+    def plan(
+        self, n: int, blocks: int, protected: int = 0, flops: Sequence[BlockFlops] | None = None
+    ) -> Plan:
+        """Solve for one count per block.
+
+        Args:
+            n: tokens that enter the first block.
+            blocks: number of blocks.
+            protected: leading tokens that never merge.
+            flops: cost of each block; only `speedup` needs it.
+
+        Returns:
+            The plan, with a note on everything that could not be done as asked.
+
+        Raises:
+            TurboError: counts do not fit the blocks, a drop is no smaller than the whole sequence, or the
+                speed-up is out of reach.
+        """
+        self.check_blocks(blocks)
+        if self.speedup is not None:
+            if flops is None:
+                raise TurboError("a speedup needs the blocks' FLOPs; give a drop instead")
+            return self._plan_speedup(n, protected, list(flops))
+        wanted = self._wanted(n, blocks, protected)
+        counts, capped = self._run(n, protected, wanted)
+        return Plan(n, tuple(counts), self._notes(n, counts, capped))
+
+    def _wanted(self, n: int, blocks: int, protected: int) -> list[Callable[[int], int]]:
+        """For each block the count asked for, as a function of the tokens it sees."""
+        if self.ratio is not None:
+            ratio = self.ratio
+            # Rounding may not exceed what the ratio's bound of one half allows once tokens are protected.
+            return [lambda left: min(round(ratio * left), most_mergeable(left, protected))] * blocks
+        if self.drop is None:
+            drops = [round(DEFAULT_MERGED_SHARE * n / blocks)] * blocks
+        else:
+            drops = [self.drop] * blocks if isinstance(self.drop, int) else list(self.drop)
+        if max(drops) >= n:
+            raise TurboError(f"drop={max(drops)}: the model has only {n} tokens; give a smaller drop")
+        return [lambda left, d=d: d for d in drops]  # type: ignore[misc]
+
+    def _run(
+        self, n: int, protected: int, wanted: Sequence[Callable[[int], int]]
+    ) -> tuple[list[int], list[int]]:
+        """Counts per block, and the blocks where half the tokens was not enough for the count asked for."""
+        counts, capped, left = [], [], n
+        for depth, want in enumerate(wanted):
+            count = want(left) if left >= self.threshold else 0
+            # The floor is a promise and clips in silence; half of the tokens is a limit and is reported.
+            count = min(count, max(0, left - self.min_tokens))
+            if count > (most := most_mergeable(left, protected)):
+                capped.append(depth)
+                count = most
+            counts.append(count)
+            left -= count
+        return counts, capped
+
+    def _notes(self, n: int, counts: list[int], capped: list[int]) -> tuple[str, ...]:
+        notes = []
+        if capped and self.drop is not None:
+            notes.append(
+                f"drop={self.drop} is more than half of the tokens in block{'s' * (len(capped) > 1)} "
+                f"{', '.join(map(str, capped))} (from {n} tokens): as many as possible merge there"
+            )
+        if not any(counts) and not self.is_off():
+            floor = f"threshold={self.threshold}" if n < self.threshold else f"min_tokens={self.min_tokens}"
+            why = f"{floor} leaves nothing to merge" if self.threshold or self.min_tokens else "too few tokens"
+            notes.append(f"no block merges anything: the model has {n} tokens ({why})")
+        return tuple(notes)
+
+    def _plan_speedup(self, n: int, protected: int, flops: list[BlockFlops]) -> Plan:
+        """The gentlest linearly decreasing plan that reaches the factor (it loses least; see the docs)."""
+        blocks, speedup = len(flops), self.speedup
+        assert speedup is not None
+
+        def plan_at(steep: float) -> Plan:
+            wanted = [
+                lambda left, d=round(steep * (blocks - depth) / blocks): min(d, most_mergeable(left, protected))
+                for depth in range(blocks)
+            ]
+            counts, _ = self._run(n, protected, wanted)  # type: ignore[arg-type]
+            return Plan(n, tuple(counts), ())
+
+        low, high = 0.0, float(n)
+        if (most := plan_at(high).speedup(flops)) < speedup:
+            raise TurboError(
+                f"speedup={speedup} is out of reach: with {n} tokens in {blocks} blocks, "
+                f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {most:.2f}x at most"
+            )
+        while high - low > 0.05:
+            middle = (low + high) / 2
+            low, high = (low, middle) if plan_at(middle).speedup(flops) >= speedup else (middle, high)
+        return plan_at(high)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to a sequence of n tokens.
+
+    Attributes:
+        n: tokens that enter the first block.
+        counts: tokens that merge in each block.
+        notes: what could not be done as asked, in words; empty where all is as asked.
+
+    Example:
+        >>> Plan(10, (3, 2), ()).tokens
+        (10, 7, 5)
+    """
+
+    n: int
+    counts: tuple[int, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens before the first block and after each."""
+        tokens = [self.n]
+        for count in self.counts:
+            tokens.append(tokens[-1] - count)
+        return tuple(tokens)
+
+    def flops(self, blocks: Sequence[BlockFlops]) -> list[int]:
+        """FLOPs of each block for one image."""
+        pairs = zip(blocks, self.tokens, self.tokens[1:], strict=False)
+        return [block(before, after) for block, before, after in pairs]
+
+    def speedup(self, blocks: Sequence[BlockFlops]) -> float:
+        """By which factor the blocks' FLOPs fall."""
+        return sum(block(self.n, self.n) for block in blocks) / sum(self.flops(blocks))
+
+
+def _is_real(x: object) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and x == x
+
+
+def _require_count(name: str, x: object) -> None:
+    if not isinstance(x, int) or isinstance(x, bool) or x < 0:
+        raise TurboError(f"{name}={x!r}: must be a whole number of tokens, 0 or more")
+
+
+def _checked_drop(drop: object) -> int | tuple[int, ...]:
+    if isinstance(drop, int):
+        _require_count("drop", drop)
+        return drop
+    if isinstance(drop, str) or not isinstance(drop, Sequence):
+        raise TurboError(f"drop={drop!r}: must be an int, or one int per block")
+    for depth, count in enumerate(drop):
+        _require_count(f"drop[{depth}]", count)
+    return tuple(drop)
