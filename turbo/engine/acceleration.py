@@ -122,6 +122,7 @@ class Acceleration:
         compiling = torch.compiler.is_compiling()
         if depth == 0:
             if not compiling:
+                self._require_device(x)
                 self.last_n = x.shape[1]
             return Flow(0, self.plan(x.shape[1]).counts, None, None)
         if not compiling and torch.is_grad_enabled():
@@ -138,6 +139,14 @@ class Acceleration:
         if not compiling and (torch.is_grad_enabled() or self.blocks[depth].module.training):
             self.entries.flows[x] = current
         return current
+
+    def _require_device(self, x: Tensor) -> None:
+        device = next(self.blocks[0].module.parameters()).device
+        if x.device != device:
+            raise TurboError(
+                f"{type(self.tower).__name__} got tokens on {x.device}, its weights are on {device}: move one to the "
+                "other"
+            )
 
     def leave(self, flow: Flow) -> None:
         """Hand the flow to the next block; after the last one only readers of the full sequence keep it."""

@@ -43,15 +43,16 @@ def install(acceleration: Acceleration) -> None:
 
 
 def uninstall(acceleration: Acceleration) -> None:
-    """Take all runners off, the last one set first."""
-    for site in reversed(acceleration.sites):
-        runner = _runner_of(site.module)
-        if runner is None or runner.acceleration is not acceleration:
+    """Take all runners off, the last one set first; or none, where another library replaced a forward since."""
+    for site in acceleration.sites:
+        if (runner := _runner_of(site.module)) is None or runner.acceleration is not acceleration:
             raise TurboError(
                 f"the forward of {type(site.module).__name__} was replaced after turbo.accelerate: undo that first, "
                 "then restore"
             )
-        runner.uninstall()
+    for site in reversed(acceleration.sites):
+        if (runner := _runner_of(site.module)) is not None:
+            runner.uninstall()
 
 
 def _runners(model: object) -> Iterator[Runner]:

@@ -114,6 +114,6 @@ def check_strategy(strategy: Strategy, name: str) -> None:
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
     """Scores are compared, so autocast stays out of them."""
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()

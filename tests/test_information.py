@@ -1,0 +1,104 @@
+"""Redundancy and semantic value against their definitions."""
+
+import pytest
+import torch
+
+from turbo.information import mutual_redundancy, semantic_value, token_metric
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def test_metric_is_the_head_mean_of_unit_length():
+    keys = draw(2, 3, 5, 4)
+    expected = keys.sum(dim=1) / 3
+    expected = expected / expected.square().sum(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(token_metric(keys), expected, atol=1e-12, rtol=0)
+
+
+def test_metric_averages_before_it_normalises():
+    long, short = torch.tensor([10.0, 0.0]), torch.tensor([0.0, 1.0])
+    metric = token_metric(torch.stack([long, short])[None, :, None])
+    torch.testing.assert_close(metric[0, 0], torch.tensor([10.0, 1.0]) / 101**0.5)
+
+
+def test_a_zero_vector_stays_zero_and_is_like_nothing():
+    keys = torch.zeros(1, 2, 4, 3)
+    keys[0, :, 1] = torch.tensor([1.0, 2.0, 3.0])
+    keys[0, 0, 2], keys[0, 1, 2] = torch.tensor([1.0, 0, 0]), torch.tensor([-1.0, 0, 0])  # heads that cancel
+    metric = token_metric(keys)
+    assert metric.isfinite().all()
+    assert (metric[0, [0, 2, 3]] == 0).all()
+    redundancy, partner = mutual_redundancy(metric[:, ::2], metric[:, 1::2])
+    assert torch.equal(redundancy, torch.zeros(1, 2))
+    assert partner.min() >= 0
+    assert partner.max() < 2
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_scores_have_at_least_single_precision(given, computed):
+    q, k, size = draw(1, 2, 1, 4, dtype=given), draw(1, 2, 6, 4, seed=1, dtype=given), torch.full((1, 6), 2.0)
+    assert token_metric(k).dtype == computed
+    assert semantic_value(q, k, None).dtype == computed
+    assert semantic_value(q, k, size).dtype == computed
+
+
+def test_half_precision_does_not_tie_cosines_that_differ():
+    keys = torch.tensor([[100.0, 1.0], [100.0, 1.5], [100.0, 2.0]], dtype=torch.float16)
+    cosines = token_metric(keys[None, None])[0] @ token_metric(keys[None, None])[0, 0]
+    assert cosines[0] > cosines[1] > cosines[2]
+
+
+def test_redundancy_is_the_highest_cosine_and_partner_the_one_it_comes_from():
+    metric = token_metric(draw(2, 2, 9, 4))
+    source, destination = metric[:, 1::2], metric[:, ::2]
+    redundancy, partner = mutual_redundancy(source, destination)
+    assert partner.dtype == torch.int64
+    for b in range(2):
+        for i in range(4):
+            cosines = [float(source[b, i] @ destination[b, j]) for j in range(5)]
+            assert float(redundancy[b, i]) == pytest.approx(max(cosines), abs=1e-12)
+            assert int(partner[b, i]) == cosines.index(max(cosines))
+
+
+def test_redundancy_of_opposites_and_beyond_rounding_stays_in_range():
+    source = torch.tensor([[[1.001, 0.0], [-1.001, 0.0]]])
+    redundancy, _ = mutual_redundancy(source, torch.tensor([[[1.001, 0.0]]]))
+    assert torch.equal(redundancy, torch.tensor([[1.0, -1.0]]))
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("merged", [False, True])
+def test_value_is_one_row_of_the_full_attention_map(scale, merged):
+    q, k = draw(2, 3, 7, 4), draw(2, 3, 7, 4, seed=1)
+    size = torch.tensor([[1.0, 1, 3, 1, 2, 1, 5], [1, 4, 1, 1, 1, 1, 1]], dtype=torch.float64) if merged else None
+    scores = q @ k.transpose(2, 3) * (4**-0.5 if scale is None else scale)
+    if size is not None:
+        scores = scores + size.log()[:, None, None]
+    whole = scores.softmax(dim=-1).mean(dim=1)
+    value = semantic_value(q[:, :, :1], k, size, scale)
+    torch.testing.assert_close(value, whole[:, 0], atol=1e-12, rtol=0)
+
+
+def test_value_is_a_share():
+    value = semantic_value(draw(3, 2, 1, 4) * 20, draw(3, 2, 11, 4, seed=1), None)
+    assert (value >= 0).all()
+    torch.testing.assert_close(value.sum(dim=1), torch.ones(3, dtype=torch.float64))
+
+
+def test_a_token_of_size_s_is_valued_as_s_patches():
+    key = draw(1, 2, 2, 4)
+    query = draw(1, 2, 1, 4, seed=1)
+    merged = semantic_value(query, key, torch.tensor([[3.0, 1.0]], dtype=torch.float64))
+    single = semantic_value(query, key[:, :, [0, 0, 0, 1]], None)
+    torch.testing.assert_close(merged[0, 0], single[0, :3].sum())
+    torch.testing.assert_close(merged[0, 1], single[0, 3])

@@ -1,0 +1,77 @@
+"""Partition and selection, by enumeration."""
+
+import pytest
+import torch
+
+from turbo.matching import parity, select
+
+
+@pytest.mark.parametrize(("n", "protected"), [(n, protected) for protected in range(4) for n in range(protected, 9)])
+def test_parity_splits_unprotected_positions_by_parity_of_the_whole_sequence(n, protected):
+    partition = parity(n, protected)
+    positions = list(range(n))
+    source, destination = positions[partition.source], positions[partition.destination]
+    assert source == [i for i in range(protected, n) if i % 2 == 0]
+    assert destination == [i for i in range(protected, n) if i % 2 == 1]
+    assert (partition.sources, partition.destinations) == (len(source), len(destination))
+    assert partition.protected == protected
+    assert abs(len(source) - len(destination)) <= 1
+
+
+def by_hand(priority, partner, drop, n, protected):
+    """The same selection, one token at a time."""
+    sources = [i for i in range(protected, n) if i % 2 == 0]
+    destinations = [i for i in range(protected, n) if i % 2 == 1]
+    ranked = sorted(range(len(sources)), key=lambda i: -priority[i])[:drop]
+    merges = {sources[i]: destinations[partner[i]] for i in ranked}
+    kept = [*range(protected), *[i for i in sources if i not in merges], *destinations]
+    assignment = [kept.index(merges.get(i, i)) for i in range(n)]
+    return assignment, kept, merges
+
+
+CASES = [
+    pytest.param(n, protected, drop, id=f"n{n}-protected{protected}-drop{drop}")
+    for n, protected in [(2, 0), (3, 1), (6, 0), (7, 0), (8, 1), (9, 1), (10, 2), (11, 2), (12, 5)]
+    for drop in range((n - protected) // 2 + 1)
+]
+
+
+@pytest.mark.parametrize(("n", "protected", "drop"), CASES)
+def test_select_equals_the_selection_by_hand(n, protected, drop):
+    partition = parity(n, protected)
+    generator = torch.Generator().manual_seed(n * 100 + protected * 10 + drop)
+    priority = torch.rand(3, partition.sources, generator=generator)
+    partner = torch.randint(partition.destinations, (3, partition.sources), generator=generator)
+    matching = select(priority, partner, drop, partition)
+    for b in range(3):
+        assignment, kept, merges = by_hand(priority[b].tolist(), partner[b].tolist(), drop, n, protected)
+        assert matching.assignment[b].tolist() == assignment
+        assert matching.kept[b].tolist() == kept
+        pairs = zip(matching.merged[b].tolist(), matching.destination[b].tolist(), strict=True)
+        assert dict(pairs) == merges
+
+
+def test_shapes_and_types():
+    matching = select(torch.rand(2, 4), torch.zeros(2, 4, dtype=torch.int64), 3, parity(9, 1))
+    fields = (matching.assignment, matching.kept, matching.merged, matching.destination)
+    assert [tuple(t.shape) for t in fields] == [(2, 9), (2, 6), (2, 3), (2, 3)]
+    assert {t.dtype for t in fields} == {torch.int64}
+
+
+def test_infinite_priorities_are_ordered_like_any_other():
+    inf = float("inf")
+    matching = select(torch.tensor([[-inf, 0.0, inf]]), torch.tensor([[0, 1, 2]]), 2, parity(7, 1))
+    assert sorted(matching.merged[0].tolist()) == [4, 6]
+
+
+def test_one_token_is_left_of_two():
+    matching = select(torch.tensor([[0.5]]), torch.tensor([[0]]), 1, parity(2))
+    assert matching.assignment.tolist() == [[0, 0]]
+    assert matching.kept.tolist() == [[1]]
+
+
+def test_a_single_token_has_nobody_to_merge_into():
+    partition = parity(1)
+    assert (partition.sources, partition.destinations) == (1, 0)
+    matching = select(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), 0, partition)
+    assert matching.assignment.tolist() == matching.kept.tolist() == [[0]]

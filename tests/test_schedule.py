@@ -1,0 +1,276 @@
+"""From what was asked for to one count per block."""
+
+import pytest
+
+from turbo.errors import TurboError
+from turbo.flops import BlockFlops
+from turbo.schedule import Plan, Schedule, most_mergeable
+
+NAN, INF = float("nan"), float("inf")
+VIT_B = [BlockFlops(attention_per_token=8 * 768**2, mlp_per_token=16 * 768**2, width=768, metric_width=64)] * 12
+
+
+@pytest.mark.parametrize(
+    ("n", "protected", "most"),
+    [
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 0, 1),
+        (3, 0, 1),
+        (50, 1, 24),
+        (51, 1, 25),
+        (51, 2, 24),
+        (1, 1, 0),
+        (2, 1, 0),
+        (2, 4, 0),
+    ],
+)
+def test_at_most_half_of_the_unprotected_can_merge(n, protected, most):
+    assert most_mergeable(n, protected) == most
+
+
+@pytest.mark.parametrize("n", [50, 51])
+def test_an_int_is_merged_in_every_block(n):
+    plan = Schedule(drop=8).plan(n, blocks=3, protected=1)
+    assert plan == Plan(n, (8, 8, 8), ())
+    assert plan.tokens == (n, n - 8, n - 16, n - 24)
+
+
+@pytest.mark.parametrize("drop", [(5, 0, 7), [5, 0, 7], range(3)])
+def test_a_list_has_one_count_per_block(drop):
+    assert Schedule(drop=drop).plan(40, blocks=3).counts == tuple(drop)
+
+
+@pytest.mark.parametrize(("drop", "blocks"), [((1, 2), 3), ((1, 2, 3), 2), ((), 1)])
+def test_a_list_of_the_wrong_length_is_refused(drop, blocks):
+    with pytest.raises(TurboError, match=f"drop has {len(drop)} counts and the model has {blocks} blocks"):
+        Schedule(drop=drop).plan(40, blocks)
+    with pytest.raises(TurboError, match="one count per block"):
+        Schedule(drop=drop).check_blocks(blocks)
+
+
+@pytest.mark.parametrize(
+    ("drop", "found"),
+    [
+        (-1, "drop=-1"),
+        (True, "drop=True"),
+        ("8", "drop='8'"),
+        (2.0, "drop=2.0"),
+        ({1, 2}, "drop={1, 2}"),
+        ((3, -2), r"drop\[1\]=-2"),
+        ((True, 2), r"drop\[0\]=True"),
+        ((1, None), r"drop\[1\]=None"),
+        (("3", 1), r"drop\[0\]='3'"),
+    ],
+)
+def test_a_drop_must_count_tokens(drop, found):
+    with pytest.raises(TurboError, match=found):
+        Schedule(drop=drop)
+
+
+@pytest.mark.parametrize("drop", [10, 10**9, (0, 10)])
+def test_a_drop_as_large_as_the_sequence_is_refused(drop):
+    with pytest.raises(TurboError, match="the model has only 10 tokens; give a smaller drop"):
+        Schedule(drop=drop).plan(10, blocks=2)
+
+
+@pytest.mark.parametrize("ratio", [0, 0.0, -0.1, 0.51, 1, NAN, INF, True, "0.5"])
+def test_a_ratio_lies_above_0_and_at_most_at_one_half(ratio):
+    with pytest.raises(TurboError, match="ratio="):
+        Schedule(ratio=ratio)
+
+
+@pytest.mark.parametrize("speedup", [1, 1.0, 0.5, -2, NAN, True, "2"])
+def test_a_speedup_is_a_factor_above_1(speedup):
+    with pytest.raises(TurboError, match="speedup="):
+        Schedule(speedup=speedup)
+
+
+@pytest.mark.parametrize("name", ["threshold", "min_tokens"])
+@pytest.mark.parametrize("value", [-1, True, 3.0, "3", None])
+def test_limits_count_tokens(name, value):
+    with pytest.raises(TurboError, match=f"{name}="):
+        Schedule(drop=1, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"drop": 1, "ratio": 0.5},
+        {"drop": 0, "speedup": 2.0},
+        {"ratio": 0.5, "speedup": 2.0},
+        {"drop": (1, 2), "ratio": 0.5, "speedup": 2},
+    ],
+)
+def test_drop_ratio_and_speedup_exclude_each_other(given):
+    with pytest.raises(TurboError, match="exclude each other") as caught:
+        Schedule(**given)
+    assert all(f"{name}={value!r}" in str(caught.value) for name, value in given.items())
+
+
+@pytest.mark.parametrize(
+    ("threshold", "tokens"),
+    [
+        (0, (20, 16, 12, 8, 4)),
+        (12, (20, 16, 12, 8, 8)),  # at the threshold a block still merges, and may go below it
+        (13, (20, 16, 12, 12, 12)),
+        (20, (20, 16, 16, 16, 16)),
+    ],
+)
+def test_threshold_is_what_a_block_must_see_to_merge(threshold, tokens):
+    plan = Schedule(drop=4, threshold=threshold).plan(20, blocks=4)
+    assert plan.tokens == tokens
+    assert plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("min_tokens", "tokens"),
+    [
+        (4, (20, 16, 12, 8, 4)),
+        (5, (20, 16, 12, 8, 5)),  # the last merge is clipped
+        (10, (20, 16, 12, 10, 10)),
+        (19, (20, 19, 19, 19, 19)),
+    ],
+)
+def test_min_tokens_is_a_floor_that_is_met(min_tokens, tokens):
+    plan = Schedule(drop=4, min_tokens=min_tokens).plan(20, blocks=4)
+    assert plan.tokens == tokens
+    assert plan.notes == ()
+
+
+def test_threshold_and_floor_hold_together():
+    assert Schedule(drop=4, threshold=12, min_tokens=11).plan(20, blocks=4).tokens == (20, 16, 12, 11, 11)
+
+
+def test_a_floor_clips_before_the_half_does():
+    assert Schedule(drop=6, min_tokens=8).plan(10, blocks=1, protected=1) == Plan(10, (2,), ())
+
+
+@pytest.mark.parametrize(
+    ("drop", "counts", "where"),
+    [
+        (6, (4, 2, 1), "in blocks 0, 1, 2 "),
+        ((6, 0, 0), (4, 0, 0), "in block 0 "),
+        ((1, 1, 5), (1, 1, 3), "in block 2 "),
+    ],
+)
+def test_more_than_half_is_clipped_and_said(drop, counts, where):
+    plan = Schedule(drop=drop).plan(10, blocks=3, protected=1)
+    assert plan.counts == counts
+    (note,) = plan.notes
+    assert note.startswith(f"drop={drop} is more than half of the tokens {where}(from 10 tokens)")
+
+
+@pytest.mark.parametrize(
+    ("options", "n", "why"),
+    [
+        ({"drop": 4, "threshold": 21}, 20, "threshold=21 leaves nothing to merge"),
+        ({"drop": 4, "min_tokens": 20}, 20, "min_tokens=20 leaves nothing to merge"),
+        ({"drop": 4, "threshold": 12, "min_tokens": 20}, 20, "min_tokens=20 leaves nothing to merge"),
+        ({"ratio": 0.01}, 20, "too few tokens"),
+        ({"drop": 1}, 2, "too few tokens"),
+    ],
+)
+def test_a_plan_that_merges_nothing_says_why(options, n, why):
+    plan = Schedule(**options).plan(n, blocks=2, protected=1)
+    assert not any(plan.counts)
+    assert plan.notes[-1] == f"no block merges anything: the model has {n} tokens ({why})"
+
+
+@pytest.mark.parametrize("limit", ["threshold", "min_tokens"])
+def test_a_limit_that_does_not_bind_is_not_blamed(limit):
+    """Two tokens, one of them protected: nothing could merge whatever the limits."""
+    plan = Schedule(drop=1, **{limit: 1}).plan(2, blocks=2, protected=1)
+    assert plan.notes[-1] == "no block merges anything: the model has 2 tokens (too few tokens)"
+
+
+@pytest.mark.parametrize("drop", [0, (0, 0), [0, 0]])
+def test_asking_for_nothing_is_no_surprise(drop):
+    schedule = Schedule(drop=drop)
+    assert schedule.is_off()
+    assert schedule.plan(20, blocks=2) == Plan(20, (0, 0), ())
+
+
+@pytest.mark.parametrize("options", [{}, {"drop": 1}, {"drop": (0, 1)}, {"ratio": 0.1}, {"speedup": 2.0}])
+def test_asking_for_anything_is_on(options):
+    assert not Schedule(**options).is_off()
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(197, 12), (577, 24), (50, 12), (49, 5), (20, 2)])
+def test_by_default_five_eighths_merge(n, blocks):
+    plan = Schedule().plan(n, blocks, protected=1)
+    assert plan.counts == (round(0.625 * n / blocks),) * blocks
+    assert plan.notes == ()
+    assert abs(plan.tokens[-1] - 0.375 * n) <= blocks / 2
+
+
+def test_the_default_has_limits_too():
+    assert Schedule(min_tokens=90).plan(197, 12, protected=1).tokens[-1] == 90
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_default_never_complains_of_a_drop_that_nobody_gave(n):
+    plan = Schedule().plan(n, blocks=1, protected=1)
+    assert plan.counts == (most_mergeable(n, 1),)
+    assert not any("drop=" in note for note in plan.notes)
+
+
+def test_a_ratio_is_of_what_each_block_sees():
+    assert Schedule(ratio=0.25).plan(100, blocks=3).tokens == (100, 75, 56, 42)
+    assert Schedule(ratio=0.5).plan(20, blocks=4, protected=1) == Plan(20, (9, 5, 2, 1), ())
+    assert Schedule(ratio=0.25, threshold=75, min_tokens=60).plan(100, blocks=3).tokens == (100, 75, 60, 60)
+
+
+@pytest.mark.parametrize("speedup", [1.05, 1.5, 2, 3.0])
+@pytest.mark.parametrize("n", [197, 198])
+def test_a_speedup_is_reached_and_hardly_exceeded(speedup, n):
+    plan = Schedule(speedup=speedup).plan(n, 12, protected=1, flops=VIT_B)
+    assert speedup <= plan.speedup(VIT_B) < speedup * 1.06
+    assert list(plan.counts) == sorted(plan.counts, reverse=True)
+    assert plan.notes == ()
+
+
+def test_a_speedup_respects_the_limits():
+    plan = Schedule(speedup=1.5, threshold=120, min_tokens=90).plan(197, 12, protected=1, flops=VIT_B)
+    assert plan.speedup(VIT_B) >= 1.5
+    assert plan.tokens[-1] >= 90
+    assert all(count == 0 for count, seen in zip(plan.counts, plan.tokens, strict=False) if seen < 120)
+
+
+@pytest.mark.parametrize(
+    ("options", "n"),
+    [
+        ({"speedup": 50.0}, 197),
+        ({"speedup": INF}, 197),
+        ({"speedup": 1.5, "min_tokens": 197}, 197),
+        ({"speedup": 1.5, "threshold": 198}, 197),
+        ({"speedup": 1.1}, 2),
+    ],
+)
+def test_a_speedup_out_of_reach_says_what_is_in_reach(options, n):
+    with pytest.raises(TurboError, match="is out of reach") as caught:
+        Schedule(**options).plan(n, 12, protected=1, flops=VIT_B)
+    most = float(str(caught.value).partition("FLOPs fall by ")[2].partition("x")[0])
+    assert 0.9 < most < options["speedup"]
+
+
+def test_a_speedup_in_reach_is_not_refused():
+    """Merging half at once ends below the threshold; merging a little less at first reaches much more."""
+    gentler = Plan(197, (97, 49, *[0] * 10))
+    assert gentler.tokens[1] >= 100  # so the second block may merge as well
+    assert gentler.speedup(VIT_B) > 2.5
+    plan = Schedule(speedup=2.5, threshold=100).plan(197, 12, protected=1, flops=VIT_B)
+    assert plan.speedup(VIT_B) >= 2.5
+
+
+def test_a_speedup_needs_costs():
+    with pytest.raises(TurboError, match="needs the blocks' FLOPs"):
+        Schedule(speedup=2.0).plan(197, 12)
+
+
+def test_a_plan_adds_up():
+    block = BlockFlops(attention_per_token=8, mlp_per_token=16, width=1, metric_width=1)
+    plan = Plan(10, (3, 2))
+    assert plan.tokens == (10, 7, 5)
+    assert plan.flops([block, block]) == [block(10, 7), block(7, 5)]
+    assert plan.speedup([block, block]) == 2 * block(10, 10) / (block(10, 7) + block(7, 5))
