@@ -29,7 +29,13 @@ TEXT = {
     "vocab_size": 60,
     "max_position_embeddings": 24,
 }
-BLIP_TEXT = TEXT | {"encoder_hidden_size": 48, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "sep_token_id": 2}
+BLIP_TEXT = TEXT | {
+    "encoder_hidden_size": 48,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "sep_token_id": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,10 @@ def _clip(name: str) -> Callable[[], torch.nn.Module]:
         import transformers
 
         config = transformers.CLIPConfig(
-            text_config=TEXT | {"bos_token_id": 1, "eos_token_id": 2}, vision_config=VISION, projection_dim=32, num_labels=5
+            text_config=TEXT | {"bos_token_id": 1, "eos_token_id": 2},
+            vision_config=VISION,
+            projection_dim=32,
+            num_labels=5,
         )
         return getattr(transformers, name)(config)
 
@@ -102,7 +111,14 @@ def _timm(**options: Any) -> Callable[[], torch.nn.Module]:
     def build() -> torch.nn.Module:
         from timm.models.vision_transformer import VisionTransformer
 
-        settings = {"img_size": IMAGE, "patch_size": PATCH, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 5}
+        settings = {
+            "img_size": IMAGE,
+            "patch_size": PATCH,
+            "embed_dim": 48,
+            "depth": 4,
+            "num_heads": 3,
+            "num_classes": 5,
+        }
         return VisionTransformer(**(settings | options))
 
     return build
@@ -216,15 +232,11 @@ FAMILIES = [
     Family("timm-layer-scale", "timm", _timm(init_values=0.3), _pixels),
     Family("timm-qk-norm", "timm", _timm(qk_norm=True, scale_attn_norm=True, scale_mlp_norm=True), _pixels),
     Family("timm-registers", "timm", _timm(reg_tokens=3), _pixels, n=N + 3, protected=4),
-    Family(
-        "timm-no-class-avg", "timm", _timm(class_token=False, global_pool="avg"), _pixels, n=N - 1, protected=0
-    ),
+    Family("timm-no-class-avg", "timm", _timm(class_token=False, global_pool="avg"), _pixels, n=N - 1, protected=0),
     Family(
         "timm-no-class-avgmax", "timm", _timm(class_token=False, global_pool="avgmax"), _pixels, n=N - 1, protected=0
     ),
-    Family(
-        "timm-attention-pool", "timm", _timm(class_token=False, global_pool="map"), _pixels, n=N - 1, protected=0
-    ),
+    Family("timm-attention-pool", "timm", _timm(class_token=False, global_pool="map"), _pixels, n=N - 1, protected=0),
     Family("timm-class-avg", "timm", _timm(global_pool="avg"), _pixels),
     Family("timm-distilled", "timm", _timm_distilled, _pixels, n=N + 1, protected=2),
     Family("clip-vision", "clip", _hf("CLIPVisionModel", "CLIPVisionConfig"), _pooled),
@@ -250,7 +262,9 @@ FAMILIES = [
         _open_clip_tower(attentional_pool=True, attn_pooler_queries=8, attn_pooler_heads=4),
         _pixels,
     ),
-    Family("open-clip-custom", "open_clip", _open_clip_tower(qk_norm=True, scale_attn_inner=True, scale_attn=True), _pixels),
+    Family(
+        "open-clip-custom", "open_clip", _open_clip_tower(qk_norm=True, scale_attn_inner=True, scale_attn=True), _pixels
+    ),
     Family("blip-vision", "blip", _hf("BlipVisionModel", "BlipVisionConfig"), _pooled),
     Family("blip", "blip", _blip("BlipModel"), _both_logits),
     Family("blip-captioner", "blip", _blip("BlipForConditionalGeneration"), _caption_logits),

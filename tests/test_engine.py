@@ -128,22 +128,21 @@ def test_threads_share_a_model():
     model = turbo.accelerate(CLASSIFIER.model(), drop=4)
     batches = [pixels(batch=1 + i % 3, seed=i) for i in range(8)]
     wanted = [logits(model, images) for images in batches]
-    wrong: list[int] = []
+    wrong: set[int] = set()
     start = threading.Barrier(4)
 
     def work(offset: int) -> None:
         start.wait()
         for _ in range(5):
-            for i in range(offset, len(batches), 4):
-                if not torch.equal(logits(model, batches[i]), wanted[i]):
-                    wrong.append(i)
+            mine = range(offset, len(batches), 4)
+            wrong.update(i for i in mine if not torch.equal(logits(model, batches[i]), wanted[i]))
 
     threads = [threading.Thread(target=work, args=(offset,)) for offset in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert not wrong
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -260,12 +259,20 @@ def test_average_pool_counts_every_patch_once():
     torch.testing.assert_close(features.mean(1), weighted, atol=1e-5, rtol=1e-5)
 
 
-def test_intermediate_features_do_not_disturb():
-    model = turbo.accelerate(family("timm-no-class-avg").model(), drop=0)
-    wanted = model.forward_intermediates(pixels(), norm=True, intermediates_only=True)
+@pytest.mark.parametrize("name", ["timm", "open-clip-tower"])
+def test_grids_of_intermediate_tokens_are_refused(name: str):
+    model, options = family(name).model(), {"intermediates_only": True}
+    wanted = model.forward_intermediates(pixels(), **options)
+    turbo.accelerate(model, drop=4)
+    with pytest.raises(turbo.TurboError, match="forward_intermediates does not work on merged tokens"):
+        model.forward_intermediates(pixels(), **options)
+    turbo.accelerate(model, drop=0)
+    off = model.forward_intermediates(pixels(), **options)
     turbo.restore(model)
-    for a, b in zip(wanted, model.forward_intermediates(pixels(), norm=True, intermediates_only=True), strict=True):
-        assert torch.equal(a, b)
+    restored = model.forward_intermediates(pixels(), **options)
+    for found in (off, restored):
+        wanted_, found_ = (r["image_intermediates"] if isinstance(r, dict) else r for r in (wanted, found))
+        assert all(torch.equal(a, b) for a, b in zip(wanted_, found_, strict=True))
 
 
 def test_captions_are_generated_with_beams():

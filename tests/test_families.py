@@ -83,7 +83,9 @@ def test_composition_of_the_block_is_upstreams(family: Family):
         assert q.shape == k.shape == v.shape == (2, 3, family.n, 16)
         y = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=block.scale)
         half = x + block.project(y.transpose(1, 2).flatten(2))
-        original = type(block.module).forward(block.module, x, *([None] if "CLIPEnc" in str(type(block.module)) else []))
+        original = type(block.module).forward(
+            block.module, x, *([None] if "CLIPEnc" in str(type(block.module)) else [])
+        )
         torch.testing.assert_close(half + block.mlp(half), original, atol=1e-5, rtol=1e-5)
 
 

@@ -11,18 +11,16 @@ from torch import nn
 
 from turbo.adapters.base import Adapter
 from turbo.engine.acceleration import Acceleration, Settings
-from turbo.engine.detect import adapters, describe, find_tower
+from turbo.engine.detect import describe, find_tower
 from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
 from turbo.engine.score import check_strategy
 from turbo.errors import TurboError, TurboWarning
 from turbo.fusion import Strategy
-from turbo.registry import Registry
-from turbo.report import Report, make_report
+from turbo.plugins import adapters, strategies
+from turbo.reporting import Report, make_report
 from turbo.schedule import Schedule
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-strategies: Registry[Any] = Registry("turbo.strategies", "strategy")
 
 
 def accelerate(
@@ -65,7 +63,7 @@ def accelerate(
         TurboError: the model is unsupported, options exclude each other or make no sense, or the strategy does
             not work. The model is then as it was.
 
-    Example:
+    Examples:
         >>> from transformers import ViTConfig, ViTModel
         >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4)).eval()
         >>> model = accelerate(model, strategy="s1", drop=16)
@@ -77,7 +75,7 @@ def accelerate(
     name, function = _load_strategy(strategy)
     check_strategy(function, name)
     wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
-    schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)  # type: ignore[arg-type]
+    schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)
     tower, adapter_name, found = find_tower(model, adapter)
     describe(tower, adapter_name, found)
     settings = Settings(function, name, schedule, metric, semantic_units)
@@ -96,7 +94,7 @@ def restore(model: ModelT) -> ModelT:
     Returns:
         The same model.
 
-    Example:
+    Examples:
         >>> from transformers import ViTConfig, ViTModel
         >>> model = accelerate(ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4)))
         >>> "forward" in restore(model).layers[0].__dict__
@@ -122,7 +120,7 @@ def accelerated(model: ModelT, strategy: str | Strategy = "s1", **options: Any) 
     Yields:
         The same model.
 
-    Example:
+    Examples:
         >>> from transformers import ViTConfig, ViTModel
         >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4))
         >>> with accelerated(model, drop=16):
@@ -152,7 +150,7 @@ def report(model: nn.Module) -> Report:
     Raises:
         TurboError: the model is not accelerated.
 
-    Example:
+    Examples:
         >>> from transformers import ViTConfig, ViTModel
         >>> model = ViTModel(ViTConfig(hidden_size=48, num_hidden_layers=4, num_attention_heads=4))
         >>> round(report(accelerate(model, speedup=1.5)).achieved, 1)
@@ -164,7 +162,7 @@ def report(model: nn.Module) -> Report:
 def list_adapters() -> list[str]:
     """Names of all adapters, turbo's own and those of installed plug-ins; imports none of them.
 
-    Example:
+    Examples:
         >>> "clip" in list_adapters()
         True
     """
@@ -174,7 +172,7 @@ def list_adapters() -> list[str]:
 def list_strategies() -> list[str]:
     """Names of all fusion strategies, turbo's own and those of installed plug-ins; imports none of them.
 
-    Example:
+    Examples:
         >>> "s1" in list_strategies()
         True
     """

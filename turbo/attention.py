@@ -30,7 +30,7 @@ def proportional_attention(
     Returns:
         ``b h n e``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> q, size = torch.zeros(1, 1, 2, 4), torch.tensor([[3.0, 1.0]])
         >>> proportional_attention(q, q, torch.tensor([[[[1.0], [0.0]]]]), size)[0, 0, 0]

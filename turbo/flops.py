@@ -17,7 +17,7 @@ class BlockFlops:
         width: heads times head width, h·e.
         metric_width: width of the vectors that tokens are compared by, e.
 
-    Example:
+    Examples:
         >>> BlockFlops(attention_per_token=8, mlp_per_token=16, width=1, metric_width=1)(2, 2)
         64
     """

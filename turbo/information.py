@@ -21,7 +21,7 @@ def token_metric(keys: Tensor) -> Tensor:
     Returns:
         ``b n e`` of unit length; a zero vector stays zero (its cosine with anything is 0).
 
-    Example:
+    Examples:
         >>> token_metric(torch.ones(1, 2, 5, 4)).norm(dim=-1).shape
         torch.Size([1, 5])
     """
@@ -40,7 +40,7 @@ def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tens
         R, ``b m`` in [-1, 1]: each source's highest cosine similarity to a destination; and the partner,
         ``b m`` int64: which destination that is.
 
-    Example:
+    Examples:
         >>> mutual_redundancy(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]))
         (tensor([[1.]]), tensor([[1]]))
     """
@@ -62,7 +62,7 @@ def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: floa
     Returns:
         ``b n``, at least float32, not negative, each row sums to 1.
 
-    Example:
+    Examples:
         >>> semantic_value(torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 5, 4), None)
         tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
     """

@@ -37,15 +37,13 @@ def parity(n: int, protected: int = 0) -> Partition:
     Positions are those of the current sequence, protected tokens counted. For an odd number of tokens one part
     has one more than the other; two tokens give one pair; one token (or none) gives no pair.
 
-    Example:
+    Examples:
         >>> parity(7, protected=1)
         Partition(protected=1, source=slice(2, 7, 2), destination=slice(1, 7, 2), sources=3, destinations=3)
     """
     first_even, first_odd = protected + protected % 2, protected + 1 - protected % 2
     source, destination = slice(first_even, n, 2), slice(first_odd, n, 2)
-    return Partition(
-        protected, source, destination, len(range(first_even, n, 2)), len(range(first_odd, n, 2))
-    )
+    return Partition(protected, source, destination, len(range(first_even, n, 2)), len(range(first_odd, n, 2)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -
     Returns:
         The matching of the n tokens.
 
-    Example:
+    Examples:
         >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(5, protected=1))
         >>> m.assignment  # the class token, destination 0, source 0, destination 1, source 1
         tensor([[0, 2, 1, 3, 3]])

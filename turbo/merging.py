@@ -28,7 +28,7 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
     Returns:
         The merged tokens, ``b n-r d``, and their sizes, ``b n-r`` float32.
 
-    Example:
+    Examples:
         >>> from turbo.matching import parity, select
         >>> m = select(torch.tensor([[1.0]]), torch.tensor([[0]]), 1, parity(2))
         >>> merge(torch.tensor([[[1.0], [3.0]]]), m, torch.tensor([[3.0, 1.0]]))
@@ -62,7 +62,7 @@ def unmerge(x: Tensor, assignment: Tensor) -> Tensor:
     Returns:
         ``b n d``.
 
-    Example:
+    Examples:
         >>> unmerge(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[0, 1, 1]])).flatten()
         tensor([1., 2., 2.])
     """

@@ -21,7 +21,7 @@ NO_PLUGINS = "TURBO_NO_PLUGINS"
 class Registry(Generic[T]):
     """Names of one entry-point group, each loaded when asked for.
 
-    Example:
+    Examples:
         >>> strategies = Registry("turbo.strategies", "strategy")
         >>> "s1" in strategies, strategies["s1"].__name__
         (True, 'S1')

@@ -6,6 +6,7 @@ shapes are static and a model compiles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ DEFAULT_MERGED_SHARE = 0.625
 def most_mergeable(n: int, protected: int = 0) -> int:
     """How many tokens of a sequence can merge at once: half of the unprotected ones, rounded down.
 
-    Example:
+    Examples:
         >>> most_mergeable(197, protected=1), most_mergeable(1)
         (98, 0)
     """
@@ -37,7 +38,7 @@ class Schedule:
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this; the last one is clipped.
 
-    Example:
+    Examples:
         >>> Schedule(drop=8).plan(n=50, blocks=3, protected=1).tokens
         (50, 42, 34, 26)
     """
@@ -77,9 +78,7 @@ class Schedule:
         """True where the user asked for no merging at all (drop = 0)."""
         return self.drop == 0 or (isinstance(self.drop, tuple) and not any(self.drop))
 
-    def plan(
-        self, n: int, blocks: int, protected: int = 0, flops: Sequence[BlockFlops] | None = None
-    ) -> Plan:
+    def plan(self, n: int, blocks: int, protected: int = 0, flops: Sequence[BlockFlops] | None = None) -> Plan:
         """Solve for one count per block.
 
         Args:
@@ -114,13 +113,11 @@ class Schedule:
             drops = [round(DEFAULT_MERGED_SHARE * n / blocks)] * blocks
         else:
             drops = [self.drop] * blocks if isinstance(self.drop, int) else list(self.drop)
-        if max(drops) >= n:
+        if self.drop is not None and max(drops) >= n:
             raise TurboError(f"drop={max(drops)}: the model has only {n} tokens; give a smaller drop")
-        return [lambda left, d=d: d for d in drops]  # type: ignore[misc]
+        return [_constant(count) for count in drops]
 
-    def _run(
-        self, n: int, protected: int, wanted: Sequence[Callable[[int], int]]
-    ) -> tuple[list[int], list[int]]:
+    def _run(self, n: int, protected: int, wanted: Sequence[Callable[[int], int]]) -> tuple[list[int], list[int]]:
         """Counts per block, and the blocks where half the tokens was not enough for the count asked for."""
         counts, capped, left = [], [], n
         for depth, want in enumerate(wanted):
@@ -136,14 +133,18 @@ class Schedule:
 
     def _notes(self, n: int, counts: list[int], capped: list[int]) -> tuple[str, ...]:
         notes = []
-        if capped and self.drop is not None:
+        if capped and self.ratio is None:
+            drop = "the default drop" if self.drop is None else f"drop={self.drop}"
             notes.append(
-                f"drop={self.drop} is more than half of the tokens in block{'s' * (len(capped) > 1)} "
+                f"{drop} is more than half of the tokens in block{'s' * (len(capped) > 1)} "
                 f"{', '.join(map(str, capped))} (from {n} tokens): as many as possible merge there"
             )
         if not any(counts) and not self.is_off():
-            floor = f"threshold={self.threshold}" if n < self.threshold else f"min_tokens={self.min_tokens}"
-            why = f"{floor} leaves nothing to merge" if self.threshold or self.min_tokens else "too few tokens"
+            why = "too few tokens"
+            if n < self.threshold:
+                why = f"threshold={self.threshold} leaves nothing to merge"
+            elif self.min_tokens > 0 and n <= self.min_tokens:
+                why = f"min_tokens={self.min_tokens} leaves nothing to merge"
             notes.append(f"no block merges anything: the model has {n} tokens ({why})")
         return tuple(notes)
 
@@ -153,15 +154,18 @@ class Schedule:
         assert speedup is not None
 
         def plan_at(steep: float) -> Plan:
-            wanted = [
-                lambda left, d=round(steep * (blocks - depth) / blocks): min(d, most_mergeable(left, protected))
-                for depth in range(blocks)
-            ]
-            counts, _ = self._run(n, protected, wanted)  # type: ignore[arg-type]
+            drops = [round(steep * (blocks - depth) / blocks) for depth in range(blocks)]
+            counts, _ = self._run(n, protected, [_constant(drop) for drop in drops])
             return Plan(n, tuple(counts), ())
 
         low, high = 0.0, float(n)
-        if (most := plan_at(high).speedup(flops)) < speedup:
+        if plan_at(high).speedup(flops) < speedup:
+            # The steepest plan is not the fastest under a threshold: it falls below it at once, and stops.
+            plans = [plan_at(steep) for steep in range(1, n)]
+            for plan in plans:
+                if plan.speedup(flops) >= speedup:
+                    return plan
+            most = max((plan.speedup(flops) for plan in plans), default=1.0)
             raise TurboError(
                 f"speedup={speedup} is out of reach: with {n} tokens in {blocks} blocks, "
                 f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {most:.2f}x at most"
@@ -181,7 +185,7 @@ class Plan:
         counts: tokens that merge in each block.
         notes: what could not be done as asked, in words; empty where all is as asked.
 
-    Example:
+    Examples:
         >>> Plan(10, (3, 2), ()).tokens
         (10, 7, 5)
     """
@@ -208,8 +212,12 @@ class Plan:
         return sum(block(self.n, self.n) for block in blocks) / sum(self.flops(blocks))
 
 
+def _constant(count: int) -> Callable[[int], int]:
+    return lambda left: count
+
+
 def _is_real(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and x == x
+    return isinstance(x, int | float) and not isinstance(x, bool) and (isinstance(x, int) or math.isfinite(x))
 
 
 def _require_count(name: str, x: object) -> None:

@@ -22,7 +22,7 @@ class Unsupported(TurboError):
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """``b n (h e)`` -> ``b h n e``, without a copy."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 class ResidualBlock(ABC):
@@ -91,13 +91,28 @@ class Restore:
     module: nn.Module
 
 
-Site = ResidualBlock | Restore
+@dataclass(frozen=True, eq=False)
+class Refuse:
+    """A method that cannot work on merged tokens: it raises a TurboError instead of a wrong result.
+
+    Attributes:
+        module: the module that has the method.
+        method: its name.
+        reason: what it needs that merging takes away.
+    """
+
+    module: nn.Module
+    method: str
+    reason: str
+
+
+Site = ResidualBlock | Restore | Refuse
 
 
 class Adapter(ABC):
     """A description of one model family.
 
-    Example:
+    Examples:
         >>> from turbo.adapters.vit import ViT
         >>> ViT().distance(nn.Linear(1, 1)) is None
         True

@@ -1,4 +1,4 @@
-"""open_clip's CLIP: its own vision transformer. (A timm trunk inside open_clip is found by the timm adapter.)"""
+"""open_clip's CLIP: its own vision transformer. A timm trunk inside open_clip is found by the timm adapter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, Unsupported, split_heads
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_heads
 
 
 class OpenCLIPBlock(ResidualBlock):
@@ -61,9 +61,10 @@ class OpenCLIP(Adapter):
         transformer = model.transformer
         if not getattr(transformer, "batch_first", True):
             raise Unsupported("open_clip transformer with batch_first=False: turbo needs b n d; use batch_first=True")
-        blocks: list[Site] = [_block(block) for block in transformer.resblocks]
+        sites: list[Site] = [_block(block) for block in transformer.resblocks]
+        sites.append(Refuse(model, "forward_intermediates", "it folds each block's tokens into a grid of patches"))
         reads_patches = model.attn_pool is not None or model.pool_type == "avg"
-        return [*blocks, Restore(transformer)] if reads_patches else blocks
+        return [*sites, Restore(transformer)] if reads_patches else sites
 
     def shape(self, model: Any) -> tuple[int, int]:
         n, width = model.positional_embedding.shape

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, Unsupported
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported
 
 
 class TimmBlock(ResidualBlock):
@@ -45,12 +45,13 @@ class Timm(Adapter):
     def sites(self, model: Any) -> Sequence[Site]:
         for block in model.blocks:
             _require_plain(block)
-        blocks: list[Site] = [
+        sites: list[Site] = [
             TimmBlock(block, protected=model.num_prefix_tokens, class_token=model.cls_token is not None)
             for block in model.blocks
         ]
+        sites.append(Refuse(model, "forward_intermediates", "it folds each block's tokens into a grid of patches"))
         reads_patches = model.attn_pool is not None or model.global_pool not in ("token", "")
-        return [*blocks, Restore(model.norm)] if reads_patches else blocks
+        return [*sites, Restore(model.norm)] if reads_patches else sites
 
     def shape(self, model: Any) -> tuple[int, int]:
         return model.patch_embed.num_patches + model.num_prefix_tokens, model.embed_dim

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site
-from turbo.engine.flops import measure_blocks
+from turbo.engine.measure import measure_blocks
 from turbo.errors import TurboError, TurboWarning
 from turbo.flops import BlockFlops
 from turbo.fusion import Strategy
@@ -98,6 +98,7 @@ class Acceleration:
 
     @property
     def protected(self) -> int:
+        """Leading tokens that never merge."""
         return self.blocks[0].protected
 
     @cached_property
@@ -125,10 +126,9 @@ class Acceleration:
                 self._require_device(x)
                 self.last_n = x.shape[1]
             return Flow(0, self.plan(x.shape[1]).counts, None, None)
-        if not compiling and torch.is_grad_enabled():
-            if (known := self.entries.flows.get(x)) is not None:
-                flow: Flow = known
-                return flow
+        if not compiling and torch.is_grad_enabled() and (known := self.entries.flows.get(x)) is not None:
+            flow: Flow = known
+            return flow
         current = self.state.flow
         if current is None or current.depth != depth:
             raise TurboError(

@@ -9,9 +9,7 @@ from torch import nn
 
 from turbo.adapters.base import Adapter, Unsupported
 from turbo.errors import TurboError, TurboWarning
-from turbo.registry import Registry
-
-adapters: Registry[type[Adapter]] = Registry("turbo.adapters", "adapter")
+from turbo.plugins import adapters
 
 
 def load_adapter(adapter: str | Adapter) -> tuple[str, Adapter]:
@@ -116,4 +114,4 @@ def _instance(name: str, plugin: Any) -> Adapter:
 
 def _targets(adapter: Adapter) -> str:
     targets = (adapter.target,) if isinstance(adapter.target, str) else adapter.target
-    return ", ".join(target.rpartition(":")[2] for target in targets)
+    return ", ".join(f"{target.partition('.')[0]} {target.rpartition(':')[2]}" for target in targets)

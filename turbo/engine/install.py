@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from turbo.adapters.base import ResidualBlock
+from turbo.adapters.base import Refuse
 from turbo.engine.acceleration import Acceleration
-from turbo.engine.runners import BlockRunner, RestoreRunner, Runner
+from turbo.engine.runners import Runner, make_runners
 from turbo.errors import TurboError
 
 
@@ -29,50 +29,48 @@ def require_acceleration(model: object) -> Acceleration:
 
 def install(acceleration: Acceleration) -> None:
     """Set a runner on every site, after checking that every site can take one."""
-    _require_own_forwards(acceleration)
+    _require_own_methods(acceleration)
     _require_one_device(acceleration)
-    depth = 0
-    for site in acceleration.sites:
-        runner: Runner
-        if isinstance(site, ResidualBlock):
-            runner = BlockRunner(site, depth, acceleration)
-            depth += 1
-        else:
-            runner = RestoreRunner(site.module, acceleration)
+    for runner in make_runners(acceleration):
         runner.install()
 
 
 def uninstall(acceleration: Acceleration) -> None:
     """Take all runners off, the last one set first; or none, where another library replaced a forward since."""
-    for site in acceleration.sites:
-        if (runner := _runner_of(site.module)) is None or runner.acceleration is not acceleration:
+    for module, method in _methods(acceleration):
+        if (runner := _runner_of(module, method)) is None or runner.acceleration is not acceleration:
             raise TurboError(
-                f"the forward of {type(site.module).__name__} was replaced after turbo.accelerate: undo that first, "
-                "then restore"
+                f"the {method} of {type(module).__name__} was replaced after turbo.accelerate: undo that first, then "
+                "restore"
             )
-    for site in reversed(acceleration.sites):
-        if (runner := _runner_of(site.module)) is not None:
+    for module, method in reversed(_methods(acceleration)):
+        if (runner := _runner_of(module, method)) is not None:
             runner.uninstall()
+
+
+def _methods(acceleration: Acceleration) -> list[tuple[nn.Module, str]]:
+    """The method that each site's runner replaces; one method can have several runners, one upon the other."""
+    return [(s.module, s.method if isinstance(s, Refuse) else "forward") for s in acceleration.sites]
 
 
 def _runners(model: object) -> Iterator[Runner]:
     if isinstance(model, nn.Module):
         for module in model.modules():
-            if (runner := _runner_of(module)) is not None:
+            if (runner := _runner_of(module, "forward")) is not None:
                 yield runner
 
 
-def _runner_of(module: nn.Module) -> Runner | None:
-    owner = getattr(module.__dict__.get("forward"), "__self__", None)
+def _runner_of(module: nn.Module, method: str) -> Runner | None:
+    owner = getattr(module.__dict__.get(method), "__self__", None)
     return owner if isinstance(owner, Runner) else None
 
 
-def _require_own_forwards(acceleration: Acceleration) -> None:
-    for site in acceleration.sites:
-        if "forward" in site.module.__dict__ and _runner_of(site.module) is None:
+def _require_own_methods(acceleration: Acceleration) -> None:
+    for module, method in _methods(acceleration):
+        if method in module.__dict__ and _runner_of(module, method) is None:
             raise TurboError(
-                f"a {type(site.module).__name__} of this model has a forward of its own on the instance (a hook of "
-                "another library, such as accelerate's device_map offloading): turbo would bypass it; remove it first"
+                f"a {type(module).__name__} of this model has a {method} of its own on the instance (a hook of another "
+                "library, such as accelerate's device_map offloading): turbo would bypass it; remove it first"
             )
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from turbo.adapters.base import ResidualBlock
+from turbo.adapters.base import Refuse, ResidualBlock, Restore
 from turbo.attention import proportional_attention
 from turbo.engine.acceleration import Acceleration, Flow
 from turbo.engine.score import match_tokens
@@ -22,7 +21,13 @@ from turbo.merging import merge, unmerge
 
 
 class Runner:
-    """Base of the runners: installs itself on a module instance and takes itself off again."""
+    """Base of the runners: takes the place of a method on a module instance, and gives it back.
+
+    Attributes:
+        method: the name of the method.
+    """
+
+    method = "forward"
 
     def __init__(self, module: nn.Module, acceleration: Acceleration) -> None:
         self.module = module
@@ -30,26 +35,26 @@ class Runner:
         self.previous: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What runs instead of the module's forward."""
+        """What runs instead of the method."""
         raise NotImplementedError
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
-        """The forward that this runner stands in for."""
+        """The method that this runner stands in for."""
         if self.previous is not None:
             return self.previous(*args, **kwargs)
-        return type(self.module).forward(self.module, *args, **kwargs)
+        return getattr(type(self.module), self.method)(self.module, *args, **kwargs)
 
     def install(self) -> None:
-        """Take the place of the module's forward, on this instance only."""
-        self.previous = self.module.__dict__.get("forward")
-        self.module.forward = self.forward
+        """Take the place of the method, on this instance only."""
+        self.previous = self.module.__dict__.get(self.method)
+        self.module.__dict__[self.method] = self.forward
 
     def uninstall(self) -> None:
         """Leave the module's attributes as they were found."""
         if self.previous is None:
-            del self.module.__dict__["forward"]
+            del self.module.__dict__[self.method]
         else:
-            self.module.forward = self.previous
+            self.module.__dict__[self.method] = self.previous
 
 
 class BlockRunner(Runner):
@@ -88,18 +93,21 @@ class BlockRunner(Runner):
 
     def _step(self, x: Tensor, size: Tensor | None, drop: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The block's arithmetic: ``b n d`` -> ``b n-drop d``, the new sizes, and where each token went."""
-        block, assignment = self.block, None
+        # A function of its own, so that q, k and v are gone before the MLP needs its memory.
+        x, size, assignment = self._attend_and_merge(x, size, drop)
+        return x + self.block.mlp(x), size, assignment
+
+    def _attend_and_merge(
+        self, x: Tensor, size: Tensor | None, drop: int
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        block = self.block
         q, k, v = block.qkv(x)
         dropout = block.dropout() if block.module.training else 0.0
         y = proportional_attention(q, k, v, size, scale=block.scale, dropout=dropout)
         x = x + block.project(y.transpose(1, 2).flatten(2))
-        if drop:
-            x, size, assignment = self._merge(x, q, k, size, drop)
-        return x + block.mlp(x), size, assignment
+        return self._merge(x, q, k, size, drop) if drop else (x, size, None)
 
-    def _merge(
-        self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, drop: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _merge(self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, drop: int) -> tuple[Tensor, Tensor, Tensor]:
         matching, candidates, priority = match_tokens(
             q,
             k,
@@ -131,7 +139,11 @@ class BlockRunner(Runner):
 
 
 class RestoreRunner(Runner):
-    """A module whose output gets its full sequence back."""
+    """A module whose output gets its full sequence back; the last one of a model ends the forward pass."""
+
+    def __init__(self, site: Restore, acceleration: Acceleration) -> None:
+        super().__init__(site.module, acceleration)
+        self.last = site is [s for s in acceleration.sites if isinstance(s, Restore)][-1]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = self.original(*args, **kwargs)
@@ -143,6 +155,37 @@ class RestoreRunner(Runner):
                 f"{type(self.module).__name__} returned {type(output).__name__}: the adapter "
                 f"{self.acceleration.adapter_name} asked for its full sequence back, which needs a tensor, b n d"
             )
-        if torch.compiler.is_compiling():
-            self.acceleration.state.flow = None  # keeps the compiled graph from returning the assignment
+        if self.last:
+            self.acceleration.state.flow = None
         return unmerge(output, flow.assignment)
+
+
+class RefuseRunner(Runner):
+    """A method that would return nonsense on merged tokens, and says so instead."""
+
+    def __init__(self, site: Refuse, acceleration: Acceleration) -> None:
+        super().__init__(site.module, acceleration)
+        self.method = site.method
+        self.reason = site.reason
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.acceleration.settings.schedule.is_off():
+            return self.original(*args, **kwargs)
+        raise TurboError(
+            f"{type(self.module).__name__}.{self.method} does not work on merged tokens: {self.reason}; "
+            "turbo.restore(model) first"
+        )
+
+
+def make_runners(acceleration: Acceleration) -> list[Runner]:
+    """A runner for every site, in the order in which they are to be installed."""
+    runners: list[Runner] = []
+    for site in acceleration.sites:
+        if isinstance(site, ResidualBlock):
+            depth = sum(isinstance(runner, BlockRunner) for runner in runners)
+            runners.append(BlockRunner(site, depth, acceleration))
+        elif isinstance(site, Refuse):
+            runners.append(RefuseRunner(site, acceleration))
+        else:
+            runners.append(RestoreRunner(site, acceleration))
+    return runners

@@ -13,6 +13,9 @@ from turbo.fusion import Candidates, Strategy
 from turbo.information import mutual_redundancy, semantic_value, token_metric
 from turbo.matching import Matching, Partition, parity, select
 
+_DEEP = 47
+"""Index of a block as deep as models go: what depends on depth is tried there too."""
+
 
 def match_tokens(
     q: Tensor,
@@ -92,8 +95,7 @@ def check_priority(priority: object, candidates: Candidates, name: str) -> None:
         raise TurboError(f"strategy {name} returned {priority.dtype}: priorities must be floating point")
     if priority.device.type == "cpu" and not torch.compiler.is_compiling() and priority.isnan().any():
         raise TurboError(
-            f"strategy {name} returned NaN in block {candidates.depth}: check divisions and logarithms at A = 0, "
-            "R < 0"
+            f"strategy {name} returned NaN in block {candidates.depth}: check divisions and logarithms at A = 0, R < 0"
         )
 
 
@@ -104,12 +106,15 @@ def check_strategy(strategy: Strategy, name: str) -> None:
     redundancy = edge.repeat_interleave(len(values)).expand(2, -1).clone()
     value = values.repeat(len(edge)).expand(2, -1).clone()
     size = torch.arange(1.0, redundancy.shape[1] + 1).expand(2, -1).clone()
-    candidates = Candidates(redundancy, value, value.flip(1), size, size.flip(1), depth=0)
-    try:
-        priority = strategy(candidates)
-    except Exception as error:
-        raise TurboError(f"strategy {name} failed on sample candidates: {type(error).__name__}: {error}") from error
-    check_priority(priority, candidates, name)
+    for depth in (0, _DEEP):
+        candidates = Candidates(redundancy, value, value.flip(1), size, size.flip(1), depth)
+        try:
+            priority = strategy(candidates)
+        except Exception as error:
+            raise TurboError(
+                f"strategy {name} failed on sample candidates of block {depth}: {type(error).__name__}: {error}"
+            ) from error
+        check_priority(priority, candidates, name)
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:

@@ -58,7 +58,7 @@ class Trace:
 def recording(model: nn.Module) -> Iterator[Trace]:
     """Record one forward pass of an accelerated model, in this thread.
 
-    Example:
+    Examples:
         >>> with recording(model) as trace:  # doctest: +SKIP
         ...     model(images)
         >>> trace.groups().shape  # doctest: +SKIP

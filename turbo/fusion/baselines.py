@@ -15,7 +15,7 @@ from turbo.fusion.candidates import Candidates
 class ToMe:
     """Redundancy alone, E = R: the published token merging (Bolya et al., 2022). The same as S1 with α = 0.
 
-    Example:
+    Examples:
         >>> ToMe()
         ToMe()
     """
@@ -28,7 +28,7 @@ class ToMe:
 class Attention:
     """Attention alone, E = -A: the least attended merge.
 
-    Example:
+    Examples:
         >>> Attention()
         Attention()
     """
@@ -43,7 +43,7 @@ class Random:
 
     It draws from a generator of its own and never touches the global one.
 
-    Example:
+    Examples:
         >>> Random(seed=1)
         Random(seed=1)
     """

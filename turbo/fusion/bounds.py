@@ -16,7 +16,7 @@ from turbo.fusion.candidates import Candidates
 class Bound:
     """What the source loses, E = -A(1 - R): its attention times its distance from the partner.
 
-    Example:
+    Examples:
         >>> Bound()
         Bound()
     """
@@ -31,7 +31,7 @@ class Ward:
 
     Where both values are 0 the cost is 0.
 
-    Example:
+    Examples:
         >>> Ward()
         Ward()
     """

@@ -21,7 +21,7 @@ class Candidates:
         partner_size: patches that the partner stands for.
         depth: index of the block, 0 at the input.
 
-    Example:
+    Examples:
         >>> import torch
         >>> one = torch.ones(1, 3)
         >>> Candidates(one * 0.9, one, one, one, one, depth=0).redundancy.shape

@@ -6,6 +6,7 @@ factor of 30; multiply such an α by 30/n to carry it over.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,7 +24,7 @@ def _require(ok: bool, name: str, found: object, wanted: str) -> None:
 
 
 def _is_number(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and x == x and abs(x) != float("inf")
+    return isinstance(x, int | float) and not isinstance(x, bool) and (isinstance(x, int) or math.isfinite(x))
 
 
 def _require_weight(name: str, x: object) -> None:
@@ -36,7 +37,7 @@ class S1:
 
     The default α was chosen on the digits model's validation images (see the docs, *How it works*).
 
-    Example:
+    Examples:
         >>> S1(alpha=0.25)
         S1(alpha=0.25)
     """
@@ -57,7 +58,7 @@ class S2:
     With R < 0 the quotient would prefer *attended* tokens, so there E = R·A: it meets the quotient at R = 0 and
     keeps rising in R and falling in A. A is held at 1e-6 or more, so that E is finite.
 
-    Example:
+    Examples:
         >>> S2()
         S2()
     """
@@ -75,7 +76,7 @@ class S3:
     that E keeps rising in R and falling in A, without a jump: u(1 - R) where u < 0 <= R, and a further
     (2 - u)R where R < 0.
 
-    Example:
+    Examples:
         >>> S3(alpha=0.1)
         S3(alpha=0.1)
     """
@@ -98,7 +99,7 @@ class S4:
     β = 1 is S1. β > 1 weighs A most far from block γ, β < 1 most at block γ. (The supplement's sentence about
     β > 1 says the opposite of its formula; this is the formula.)
 
-    Example:
+    Examples:
         >>> S4(alpha=0.3, beta=1.1, gamma=5)
         S4(alpha=0.3, beta=1.1, gamma=5)
     """
