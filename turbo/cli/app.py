@@ -1,0 +1,134 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import turbo
+from turbo.cli import options as opt
+from turbo.cli.progress import progress
+from turbo.errors import TurboError
+from turbo.models import OFFICIAL, load_model
+from turbo.plugins import adapters, strategies
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=turbo.__doc__, rich_markup_mode="markdown")
+console = Console()
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        console.print(turbo.__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_() -> None:
+    """Adapters, strategies and official configurations; nothing is imported."""
+    for registry in (adapters, strategies):
+        table = Table("name", "from", title=registry.group, title_justify="left")
+        for name in registry:
+            table.add_row(name, registry.origin(name))
+        console.print(table)
+    console.print("random:NAME for NAME in", ", ".join(OFFICIAL), style="dim", highlight=False)
+
+
+@app.command()
+def inspect(
+    model: opt.Model,
+    strategy: opt.Strategy = "s1",
+    drop: opt.Drop = None,
+    ratio: opt.Ratio = None,
+    speedup: opt.Speedup = None,
+    threshold: opt.Threshold = 0,
+    min_tokens: opt.MinTokens = 0,
+) -> None:
+    """What would be merged where, and FLOPs before and after, without running the model."""
+    with progress(f"loading {model}"):
+        loaded = load_model(model)
+    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
+    report = turbo.report(turbo.accelerate(loaded.model, strategy, **arguments))
+    table = Table("block", "tokens in", "merged", "tokens out", "GFLOPs", "untouched", title_justify="left")
+    for column in table.columns:
+        column.justify = "right"
+    table.title = f"{report.model} ({report.adapter} adapter), strategy {report.strategy}, per image"
+    for block in report.blocks:
+        table.add_row(
+            str(block.depth),
+            str(block.tokens_in),
+            str(block.merged),
+            str(block.tokens_out),
+            f"{block.flops / 1e9:.2f}",
+            f"{block.flops_untouched / 1e9:.2f}",
+        )
+    console.print(table)
+    console.print(f"FLOPs of the blocks fall by [bold]{report.achieved:.2f}x[/bold]")
+    for note in report.notes:
+        console.print(f"note: {note}", style="yellow")
+
+
+@app.command()
+def bench(
+    models: Annotated[list[str], typer.Argument(help=opt.MODEL_HELP)],
+    strategy: Annotated[list[str] | None, typer.Option(help="Strategies to time, each its own side.")] = None,
+    drop: opt.Drop = None,
+    ratio: opt.Ratio = None,
+    speedup: opt.Speedup = None,
+    threshold: opt.Threshold = 0,
+    min_tokens: opt.MinTokens = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here as well.")] = None,
+) -> None:
+    """Time models untouched and accelerated, interleaved: medians, FLOPs-ideal ratio, peak memory."""
+    import torch
+
+    from turbo.bench import compare
+    from turbo.cli.tables import comparison_table
+
+    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise TurboError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
+    sides: dict[str, dict[str, Any]] = {name: {"strategy": name, **arguments} for name in strategy or ["s1"]}
+    results = []
+    for name in models:
+        with progress(f"loading {name}"):
+            loaded = load_model(name)
+            loaded.model.to(device, getattr(torch, dtype))
+        with progress(f"timing {name}", steps=rounds + 1) as advance:
+            results.append(compare(loaded, sides, batch=batch, rounds=rounds, on_round=advance))
+        console.print(comparison_table(results[-1]))
+    if json_file is not None:
+        record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": [r.to_json() for r in results]}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(record, indent=1) + "\n")
+        console.print(f"written to {json_file}", style="dim")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and the results.")] = Path("out/demo"),
+    full_size: Annotated[bool, typer.Option(help="Also time a full-size CLIP ViT-L/14 at 336 px.")] = True,
+) -> None:
+    """Accelerate a digit reader with every strategy, show what it merged, then time a full-size CLIP."""
+    run_demo = importlib.import_module("turbo.cli.demo").run_demo
+    run_demo(console, out, full_size=full_size)
+
+
+def run() -> None:
+    """Entry point: an error of turbo's is one line on stderr and exit status 1."""
+    try:
+        app()
+    except TurboError as error:
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {error}", highlight=False)
+        sys.exit(1)

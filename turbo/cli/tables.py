@@ -1,0 +1,31 @@
+"""Results as tables."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from turbo.bench import Comparison
+
+
+def comparison_table(result: Comparison) -> Table:
+    """Time, speed-up against the untouched model, what FLOPs allow, and memory."""
+    height, width = result.image_size
+    table = Table(
+        "", "median s", "images/s", "speed-up", "FLOPs-ideal", "efficiency", "GFLOPs", "peak MB", title_justify="left"
+    )
+    table.title = f"{result.model}, {height}x{width}, batch {result.batch}, {result.dtype}"
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for side in result.sides:
+        table.add_row(
+            side.name,
+            f"{side.median:.3f}",
+            f"{result.batch / side.median:.1f}",
+            f"{side.speedup:.2f}x",
+            f"{side.ideal:.2f}x",
+            f"{side.efficiency:.0%}",
+            f"{side.gflops:.0f}",
+            f"{side.peak_mb:.0f}",
+        )
+    table.caption = "medians of interleaved rounds; speed-up = median ratio within a round"
+    return table
