@@ -11,10 +11,9 @@ import torch
 from transformers import ViTConfig, ViTModel
 
 import turbo
-from turbo.api import strategies
-from turbo.engine.detect import adapters
 from turbo.errors import TurboError
 from turbo.fusion import S1
+from turbo.plugins import adapters, strategies
 from turbo.registry import Registry, _distribution
 
 GROUP = "turbo.test_registry"
@@ -247,5 +246,5 @@ def test_listing_imports_no_model_library_and_no_adapter():
 
 
 def test_that_check_can_fail():
-    code = f"{LISTING}; import transformers; from turbo.api import adapters; adapters['vit']"
+    code = f"{LISTING}; import transformers; from turbo.plugins import adapters; adapters['vit']"
     assert imported_by(code, [*HEAVY, "turbo.adapters.vit"]) == ["transformers", "turbo.adapters.vit"]

@@ -208,6 +208,13 @@ def test_the_default_has_limits_too():
     assert Schedule(min_tokens=90).plan(197, 12, protected=1).tokens[-1] == 90
 
 
+def test_a_default_that_is_more_than_half_is_clipped_and_said():
+    plan = Schedule().plan(50, blocks=1, protected=1)
+    assert plan.counts == (24,)
+    (note,) = plan.notes
+    assert note.startswith("the default drop is more than half of the tokens in block 0 (from 50 tokens)")
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_default_never_complains_of_a_drop_that_nobody_gave(n):
     plan = Schedule().plan(n, blocks=1, protected=1)
@@ -241,7 +248,6 @@ def test_a_speedup_respects_the_limits():
     ("options", "n"),
     [
         ({"speedup": 50.0}, 197),
-        ({"speedup": INF}, 197),
         ({"speedup": 1.5, "min_tokens": 197}, 197),
         ({"speedup": 1.5, "threshold": 198}, 197),
         ({"speedup": 1.1}, 2),

@@ -1,0 +1,1 @@
+"""A model, an adapter and a fusion strategy that turbo finds by itself."""

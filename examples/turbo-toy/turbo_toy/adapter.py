@@ -1,0 +1,36 @@
+"""Where a ToyClassifier keeps its blocks, and how to call their parts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from turbo.adapters import Adapter, ResidualBlock, split_heads
+
+
+class ToyBlock(ResidualBlock):
+    """The two halves of a block."""
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = self.module.qkv(self.module.norm1(x)).chunk(3, dim=-1)
+        heads = self.module.heads
+        return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
+
+    def project(self, y: Tensor) -> Tensor:
+        return self.module.out(y)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return self.module.mlp(self.module.norm2(x))
+
+
+class Toy(Adapter):
+    """Names the model's class without importing it."""
+
+    target = "turbo_toy.model:ToyClassifier"
+
+    def sites(self, model: Any) -> Sequence[ResidualBlock]:
+        return [ToyBlock(block) for block in model.blocks]
+
+    def shape(self, model: Any) -> tuple[int, int]:
+        _, n, width = model.positions.shape
+        return n, width

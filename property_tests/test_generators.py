@@ -1,0 +1,40 @@
+"""The generators reach the corners that the properties are about: each search below fails if it finds none."""
+
+import pytest
+from generators import candidates, matchings, merges, per_token_strategies, sequences
+from hypothesis import find, settings
+
+from turbo import fusion
+
+SEARCH = settings(max_examples=2000, derandomize=True, deadline=None)
+
+CORNERS = {
+    "an odd sequence": (sequences(), lambda s: s[0] % 2 == 1),
+    "an even sequence": (sequences(), lambda s: s[0] % 2 == 0 and s[0] > 0),
+    "a sequence of one token": (sequences(), lambda s: s[0] == 1),
+    "half of the unprotected tokens": (sequences(1), lambda s: s[2] == (s[0] - s[1]) // 2 and s[2] > 2),
+    "distillation and class token": (sequences(1), lambda s: s[1] == 2 and s[2] > 0),
+    "one token left": (matchings(), lambda m: m[1] - m[3] == 1),
+    "a destination of several sources": (
+        matchings(),
+        lambda m: m[0].destination[0].unique().numel() < m[0].destination[0].numel(),
+    ),
+    "sizes above 1": (merges(), lambda m: m[1].max() > 1),
+    "no sizes": (merges(), lambda m: m[1].max() == 1),
+    "negative redundancy, attended": (candidates(), lambda c: ((c.redundancy < 0) & (c.value > 1)).any()),
+    "nobody attends": (candidates(), lambda c: (c.value == 0).any()),
+    "neither end attended": (candidates(), lambda c: ((c.value == 0) & (c.partner_value == 0)).any()),
+}
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_reaches(corner):
+    """Every corner is found."""
+    strategy, condition = CORNERS[corner]
+    assert find(strategy, condition, settings=SEARCH) is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(fusion.__all__) - {"Candidates", "Strategy", "Random"}))
+def test_reaches_every_strategy(name):
+    """Every strategy that turbo exports, but Random, is among the ones that the properties are searched over."""
+    assert find(per_token_strategies, lambda s: type(s).__name__ == name, settings=SEARCH) is not None
