@@ -1,0 +1,46 @@
+# `make demo` and `make test` do their own set-up: they need Python 3.11 (or newer), git and make, nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+TEST_OPTIONS ?= -n 2
+
+.PHONY: help install demo test check docs bench clean
+help:  ## Show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[all,dev,docs]"
+	@touch $@
+
+install: $(READY)  ## Create .venv with everything
+
+demo: $(READY)  ## Accelerate a digit reader and a full-size CLIP, with tables and a picture
+	$(BIN)/turbo demo
+
+test: $(READY)  ## Run all tests (docstrings and documentation included)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST_OPTIONS)
+
+check: $(READY)  ## Lint, types, layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell turbo docs tests property_tests examples README.md CHANGELOG.md CONTRIBUTING.md
+
+docs: $(READY)  ## Build the site into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY)  ## Time full-size models, interleaved; results into benchmarks/results/
+	$(BIN)/turbo bench random:vit-b16-384 --strategy s1 --strategy tome --drop 40 --batch 4 --rounds 7 \
+		--json benchmarks/results/vit-b16-384.json
+	$(BIN)/turbo bench random:vit-b16-224 --strategy s1 --strategy tome --drop 13 --batch 8 --rounds 11 \
+		--json benchmarks/results/vit-b16-224.json
+	$(BIN)/turbo bench random:clip-l14-336 --strategy s1 --drop 18 --rounds 5 \
+		--json benchmarks/results/clip-l14-336.json
+	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 5 \
+		--json benchmarks/results/blip-base-384.json
+
+clean:  ## Remove what the other commands made, .venv included
+	rm -rf .venv site out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
