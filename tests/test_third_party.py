@@ -118,4 +118,5 @@ def test_the_example_stays_small_and_its_adapter_keeps_to_the_contract():
     imports = {name: [line for line in text.splitlines() if "import" in line.split()] for name, text in code.items()}
     assert not any("turbo" in line for name in ("model", "strategy", "__init__") for line in imports[name])
     ours = [line for line in imports["adapter"] if "turbo" in line]
-    assert ours == ["from turbo.adapters import Adapter, ResidualBlock, split_heads"]
+    assert len(ours) == 1
+    assert ours[0].startswith("from turbo.adapters import ")

@@ -1,5 +1,5 @@
 """Adapters: one file per model family. Write your own with `Adapter` and `ResidualBlock`."""
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_heads
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_heads, split_qkv
 
-__all__ = ["Adapter", "Refuse", "ResidualBlock", "Restore", "Site", "Unsupported", "split_heads"]
+__all__ = ["Adapter", "Refuse", "ResidualBlock", "Restore", "Site", "Unsupported", "split_heads", "split_qkv"]

@@ -25,6 +25,12 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
+def split_qkv(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A fused projection's ``b n (3 h e)`` -> q, k, v, each ``b h n e``, without a copy."""
+    q, k, v = x.chunk(3, dim=-1)
+    return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
+
+
 class ResidualBlock(ABC):
     """A pre-norm transformer block: ``x = x + project(attention(qkv(x)))``, then ``x = x + mlp(x)``.
 

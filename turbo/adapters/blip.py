@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Site
+from turbo.adapters.base import Adapter, ResidualBlock, Site, split_qkv
 
 
 class BlipBlock(ResidualBlock):
@@ -18,9 +18,7 @@ class BlipBlock(ResidualBlock):
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.module.self_attn
-        qkv = attention.qkv(self.module.layer_norm1(x))
-        q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return q, k, v
+        return split_qkv(attention.qkv(self.module.layer_norm1(x)), attention.num_heads)
 
     def project(self, y: Tensor) -> Tensor:
         projected: Tensor = self.module.self_attn.projection(y)

@@ -17,11 +17,9 @@ class CLIPBlock(ResidualBlock):
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention, x = self.module.self_attn, self.module.layer_norm1(x)
-        return (
-            split_heads(attention.q_proj(x), attention.num_heads),
-            split_heads(attention.k_proj(x), attention.num_heads),
-            split_heads(attention.v_proj(x), attention.num_heads),
-        )
+        heads = attention.num_heads
+        q, k, v = (split_heads(linear(x), heads) for linear in (attention.q_proj, attention.k_proj, attention.v_proj))
+        return q, k, v
 
     def project(self, y: Tensor) -> Tensor:
         projected: Tensor = self.module.self_attn.out_proj(y)

@@ -19,11 +19,8 @@ class Dinov2Block(ResidualBlock):
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention, x = self.module.attention, self.module.norm1(x)
         heads = attention.num_attention_heads
-        return (
-            split_heads(attention.q_proj(x), heads),
-            split_heads(attention.k_proj(x), heads),
-            split_heads(attention.v_proj(x), heads),
-        )
+        q, k, v = (split_heads(linear(x), heads) for linear in (attention.q_proj, attention.k_proj, attention.v_proj))
+        return q, k, v
 
     def project(self, y: Tensor) -> Tensor:
         block = self.module

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_heads
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
 
 
 class OpenCLIPBlock(ResidualBlock):
@@ -17,8 +17,7 @@ class OpenCLIPBlock(ResidualBlock):
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.module.attn
         qkv = F.linear(self.module.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
-        q, k, v = (split_heads(part, attention.num_heads) for part in qkv.chunk(3, dim=-1))
-        return q, k, v
+        return split_qkv(qkv, attention.num_heads)
 
     def project(self, y: Tensor) -> Tensor:
         projected: Tensor = self.module.ls_1(self.module.attn.out_proj(y))

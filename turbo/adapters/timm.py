@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
 
 
 class TimmBlock(ResidualBlock):
@@ -15,8 +15,7 @@ class TimmBlock(ResidualBlock):
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.module.attn
-        qkv = attention.qkv(self.module.norm1(x)).unflatten(-1, (3, attention.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = split_qkv(attention.qkv(self.module.norm1(x)), attention.num_heads)
         return attention.q_norm(q), attention.k_norm(k), v
 
     def project(self, y: Tensor) -> Tensor:

@@ -5,16 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from turbo.adapters import Adapter, ResidualBlock, split_heads
+from turbo.adapters import Adapter, ResidualBlock, split_qkv
 
 
 class ToyBlock(ResidualBlock):
     """The two halves of a block."""
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.module.qkv(self.module.norm1(x)).chunk(3, dim=-1)
-        heads = self.module.heads
-        return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
+        return split_qkv(self.module.qkv(self.module.norm1(x)), self.module.heads)
 
     def project(self, y: Tensor) -> Tensor:
         return self.module.out(y)
