@@ -67,8 +67,17 @@ def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: floa
         tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = (query * scale) @ keys.transpose(-1, -2)
+    scores = _one_row(query * scale, keys)
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if size is not None:
-        scores = scores + size.log()[:, None, None, :].to(scores.dtype)
-    return scores.softmax(dim=-1).mean(dim=1)[:, 0]
+        scores = scores + size.log()[:, None, :].to(scores.dtype)
+    return scores.softmax(dim=-1).mean(dim=1)
+
+
+def _one_row(query: Tensor, keys: Tensor) -> Tensor:
+    """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys."""
+    if keys.stride(1) > keys.stride(2):  # heads outside tokens: what a batched product wants
+        return (query @ keys.transpose(-1, -2))[:, :, 0]
+    # Heads inside tokens, as projections leave them: one product ``n (h e)`` x ``(h e) h`` with a block-diagonal query.
+    by_head = torch.diag_embed(query[:, :, 0].transpose(1, 2), dim1=1, dim2=3).flatten(1, 2)
+    return (keys.transpose(1, 2).flatten(2) @ by_head).transpose(1, 2)

@@ -128,7 +128,9 @@ class BlockRunner(Runner):
     def _require_tokens_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse what a merged sequence cannot honour: masks, attention maps, causal order."""
         for name, value in [*enumerate(args, start=1), *kwargs.items()]:
-            wanted = isinstance(value, Tensor) or (name in ("output_attentions", "is_causal") and value)
+            # Scalars (a loss's normaliser, say) refer to no patch.
+            refers = isinstance(value, Tensor) and value.ndim > 0
+            wanted = refers or (name in ("output_attentions", "is_causal") and value)
             if wanted and name != self.first_argument:
                 found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
                 label = name if isinstance(name, str) else f"positional argument {name}"
