@@ -33,13 +33,13 @@ docs: $(READY)  ## Build the site into site/
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## Time full-size models, interleaved; results into benchmarks/results/
-	$(BIN)/turbo bench random:vit-b16-384 --strategy s1 --strategy tome --drop 40 --batch 4 --rounds 7 \
+	$(BIN)/turbo bench random:vit-b16-384 --strategy s1 --strategy tome --drop 40 --batch 4 --rounds 15 \
 		--json benchmarks/results/vit-b16-384.json
-	$(BIN)/turbo bench random:vit-b16-224 --strategy s1 --strategy tome --drop 13 --batch 8 --rounds 11 \
+	$(BIN)/turbo bench random:vit-b16-224 --strategy s1 --strategy tome --drop 13 --batch 8 --rounds 25 \
 		--json benchmarks/results/vit-b16-224.json
-	$(BIN)/turbo bench random:clip-l14-336 --strategy s1 --drop 18 --rounds 5 \
+	$(BIN)/turbo bench random:clip-l14-336 --strategy s1 --drop 18 --rounds 9 \
 		--json benchmarks/results/clip-l14-336.json
-	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 5 \
+	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 9 \
 		--json benchmarks/results/blip-base-384.json
 
 clean:  ## Remove what the other commands made, .venv included

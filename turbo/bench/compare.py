@@ -32,7 +32,7 @@ class Side:
         seconds: of each round; the same entry of all sides was timed in the same round.
         gflops: of one call, by torch's counter.
         peak_mb: tensors alive at the worst moment of a call, MB.
-        speedup: median over rounds of untouched time / this time.
+        speedup: the untouched model's median time / this median time.
         ideal: untouched FLOPs / these FLOPs.
         efficiency: speedup / ideal.
     """
@@ -116,7 +116,7 @@ def compare(
         )
     results = []
     for name, took in seconds.items():
-        speedup = statistics.median(a / b for a, b in zip(seconds[UNTOUCHED], took, strict=True))
+        speedup = statistics.median(seconds[UNTOUCHED]) / statistics.median(took)
         ideal = gflops[UNTOUCHED] / gflops[name]
         results.append(Side(name, tuple(took), gflops[name], peaks[name], speedup, ideal, speedup / ideal))
     dtype = str(images.dtype).removeprefix("torch.")

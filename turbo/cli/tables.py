@@ -10,9 +10,7 @@ from turbo.bench import Comparison
 def comparison_table(result: Comparison) -> Table:
     """Time, speed-up against the untouched model, what FLOPs allow, and memory."""
     height, width = result.image_size
-    table = Table(
-        "", "median s", "images/s", "speed-up", "FLOPs-ideal", "efficiency", "GFLOPs", "peak MB", title_justify="left"
-    )
+    table = Table("", "seconds", "img/s", "speed-up", "ideal", "eff.", "GFLOPs", "MB", title_justify="left")
     table.title = f"{result.model}, {height}x{width}, batch {result.batch}, {result.dtype}"
     for column in table.columns[1:]:
         column.justify = "right"
@@ -25,7 +23,8 @@ def comparison_table(result: Comparison) -> Table:
             f"{side.ideal:.2f}x",
             f"{side.efficiency:.0%}",
             f"{side.gflops:.0f}",
-            f"{side.peak_mb:.0f}",
+            f"{side.peak_mb:.0f}" if side.peak_mb else "",
         )
-    table.caption = "medians of interleaved rounds; speed-up = median ratio within a round"
+    table.caption = "medians of interleaved rounds; ideal = ratio of FLOPs; eff. = speed-up / ideal; MB = peak memory"
+    table.caption_justify = "left"
     return table

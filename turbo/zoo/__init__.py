@@ -37,11 +37,18 @@ def load(name: str = "vit-digits") -> ViTForImageClassification:
     try:
         import torch
         from transformers import ViTForImageClassification
+        from transformers.utils import logging
     except ImportError as error:
         raise TurboError('turbo.zoo needs transformers for its models: pip install "turbo-vlm[zoo]"') from error
     folder = Path(__file__).parent / "weights" / name
-    model: ViTForImageClassification = ViTForImageClassification.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
-    )
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a file of 1 MB needs none
+    try:
+        model: ViTForImageClassification = ViTForImageClassification.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     model.train(False)
     return model
