@@ -314,3 +314,69 @@ def test_new_settings_recompile():
         torch.testing.assert_close(compiled(images).pooler_output, model(images).pooler_output, atol=1e-4, rtol=1e-4)
         turbo.accelerate(model, drop=7)
         torch.testing.assert_close(compiled(images).pooler_output, model(images).pooler_output, atol=1e-4, rtol=1e-4)
+
+
+def with_dropout(name: str):
+    """A model with attention dropout 0.25, built as its library builds it."""
+    from families import _hf, _open_clip_tower, _timm
+
+    build = {
+        "vit": _hf("ViTModel", "ViTConfig", attention_probs_dropout_prob=0.25),
+        "dinov2": _hf("Dinov2Model", "Dinov2Config", attention_probs_dropout_prob=0.25),
+        "clip": _hf("CLIPVisionModel", "CLIPVisionConfig", attention_dropout=0.25),
+        "blip": _hf("BlipVisionModel", "BlipVisionConfig", attention_dropout=0.25, initializer_range=0.02),
+        "timm": _timm(attn_drop_rate=0.25),
+        "open_clip": _open_clip_tower(),
+        "open_clip custom": _open_clip_tower(qk_norm=True),
+    }[name]
+    model = build()
+    if name == "open_clip":
+        for block in model.transformer.resblocks:
+            block.attn.dropout = 0.25
+    if name == "open_clip custom":
+        for block in model.transformer.resblocks:
+            block.attn.attn_drop.p = 0.25
+    return model
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2", "clip", "blip", "timm", "open_clip", "open_clip custom"])
+def test_attention_dropout_acts_in_training_only(name: str):
+    model, images = turbo.accelerate(with_dropout(name), drop=4), pixels()
+    assert {block.dropout() for block in require_acceleration(model).blocks} == {0.25}
+
+    def output() -> torch.Tensor:
+        result = model(images)
+        return getattr(result, "last_hidden_state", result)
+
+    model.eval()
+    assert torch.equal(output(), output())
+    model.train()
+    assert not torch.equal(output(), output())
+    torch.manual_seed(3)
+    first = output()
+    torch.manual_seed(3)
+    assert torch.equal(output(), first)
+
+
+def test_a_restored_output_must_be_a_tensor():
+    from turbo.adapters import Restore
+    from turbo.adapters.clip import CLIP
+
+    class Wrong(CLIP):
+        def sites(self, model):
+            return [*super().sites(model), Restore(model.encoder)]  # returns a BaseModelOutput
+
+    model = turbo.accelerate(family("clip-vision").model(), drop=4, adapter=Wrong())
+    with pytest.raises(turbo.TurboError, match="CLIPEncoder returned BaseModelOutput: the adapter Wrong asked for"):
+        model(pixels())
+
+
+def test_shorter_passes_leave_the_next_one_alone():
+    """An adapter's last blocks may not run (an early exit): the next pass starts afresh all the same."""
+    model = turbo.accelerate(CLASSIFIER.model(), drop=4)
+    wanted = logits(model, pixels())
+    x = torch.randn(2, 37, 48)
+    for block in model.vit.layers[:2]:
+        x = block(x)
+    assert x.shape[1] == 37 - 8
+    assert torch.equal(logits(model, pixels()), wanted)

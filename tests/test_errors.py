@@ -198,6 +198,25 @@ def test_blocks_that_cannot_be_described_are_refused():
     assert before.keys() == model.state_dict().keys()
 
 
+def test_unusual_attention_is_refused():
+    from open_clip.transformer import VisionTransformer as OpenClip
+    from timm.models.vision_transformer import VisionTransformer as Timm
+
+    gated = Timm(img_size=48, patch_size=8, embed_dim=48, depth=1, num_heads=3)
+    gated.blocks[0].attn.gate = torch.nn.Linear(48, 48)
+    with pytest.raises(turbo.TurboError, match="timm attention with an output gate"):
+        turbo.accelerate(gated)
+    shape = {"image_size": 48, "patch_size": 8, "width": 48, "layers": 1, "heads": 3, "mlp_ratio": 2.0}
+    for option in ("scaled_cosine_attn", "scale_heads"):
+        model = OpenClip(**shape, **{option: True})
+        with pytest.raises(turbo.TurboError, match="scaled-cosine or head-scaled attention is not supported"):
+            turbo.accelerate(model)
+    model = OpenClip(**shape)
+    model.transformer.batch_first = False
+    with pytest.raises(turbo.TurboError, match="batch_first=False"):
+        turbo.accelerate(model)
+
+
 def test_two_adapters_equally_near():
     from turbo.adapters.vit import ViT
     from turbo.engine.detect import _nearest

@@ -137,7 +137,7 @@ def _full_size(console: Console) -> None:
     with progress("building CLIP ViT-L/14 at 336 px with random weights"):
         loaded = load_model("random:clip-l14-336")
     with progress("timing CLIP ViT-L/14 at 336 px, interleaved with the untouched model", steps=4) as advance:
-        result = compare(loaded, {"s1": {"drop": CLIP_DROP}}, rounds=3, memory=False, on_round=advance)
+        result = compare(loaded, {"s1": {"drop": CLIP_DROP}}, rounds=3, on_round=advance)
     console.print("The same call on a full-size model, against its own fused attention:\n")
     console.print(f"    turbo.accelerate(model, strategy='s1', drop={CLIP_DROP})\n", highlight=False)
     console.print(comparison_table(result))
