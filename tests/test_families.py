@@ -10,6 +10,7 @@ import pytest
 import torch
 from families import FAMILIES, Family
 from families import family as find
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import turbo
 from turbo.engine.install import require_acceleration
@@ -165,6 +166,38 @@ def test_gradients_flow(family: Family):
     for block in require_acceleration(model).blocks:
         gradients = [p.grad for p in block.module.parameters()]
         assert any(g is not None and g.abs().sum() > 0 for g in gradients)
+
+
+class SquareMaps(TorchDispatchMode):
+    """Remembers operations that return one number per pair of tokens and head."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.lengths, self.found, self.fused = {n - DROP * depth for depth in range(4)}, [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.fused += "_scaled_dot_product_flash_attention_for_cpu" in str(function)
+        if isinstance(result, torch.Tensor) and result.ndim >= 3:
+            *_, rows, columns = result.shape
+            if rows == columns and rows in self.lengths:
+                self.found.append((str(function), tuple(result.shape)))
+        return result
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2", "timm", "clip-vision", "open-clip-tower", "blip-vision"])
+def test_attention_is_fused_and_no_map_is_made(name: str):
+    family = find(name)
+    model = turbo.accelerate(family.model(), drop=DROP)
+    with SquareMaps(family.n) as accelerated:
+        run(family, model)
+    assert accelerated.fused == 4
+    assert accelerated.found == []
+    turbo.restore(model)
+    with SquareMaps(family.n) as untouched:
+        run(family, model)
+    # BLIP computes its softmax inline: the check sees it.
+    assert bool(untouched.found) == (name == "blip-vision")
 
 
 COMPILED = ["vit", "dinov2-registers-classifier", "timm-no-class-avg", "clip-vision", "open-clip-avg", "blip-vision"]

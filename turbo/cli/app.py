@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -121,7 +120,8 @@ def demo(
     full_size: Annotated[bool, typer.Option(help="Also time a full-size CLIP ViT-L/14 at 336 px.")] = True,
 ) -> None:
     """Accelerate a digit reader with every strategy, show what it merged, then time a full-size CLIP."""
-    run_demo = importlib.import_module("turbo.cli.demo").run_demo
+    from turbo.cli.demo import run_demo
+
     run_demo(console, out, full_size=full_size)
 
 

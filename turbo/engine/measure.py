@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from turbo.adapters.base import ResidualBlock
 from turbo.flops import BlockFlops
@@ -39,6 +37,8 @@ def _measured(block: ResidualBlock, width: int, known: dict[Any, BlockFlops]) ->
 
 
 def _measure(block: ResidualBlock, width: int) -> BlockFlops:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     parameter = next(block.module.parameters())
     # Autocast would put casts in and change nothing about FLOPs; fake tensors leave the random state alone.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
@@ -57,6 +57,8 @@ def _measure(block: ResidualBlock, width: int) -> BlockFlops:
 
 
 def _counted(call: Callable[[], Any]) -> tuple[Any, int]:
+    from torch.utils.flop_counter import FlopCounterMode  # it imports triton, which takes a while
+
     with FlopCounterMode(display=False) as counter:
         result: Tensor | tuple[Tensor, ...] = call()
     return result, counter.get_total_flops()
