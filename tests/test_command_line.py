@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,12 +98,28 @@ def test_bench_leaves_the_model_untouched():
 def test_errors_are_one_line(arguments: list[str], message: str):
     command = [sys.executable, "-c", "from turbo.cli import main; main()", *arguments]
     offline = {"HF_HUB_OFFLINE": "1", "COLUMNS": "1000"}
-    import os
-
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | offline, check=False)
     assert done.returncode == 1
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_warning_is_one_line():
+    command = [sys.executable, "-c", "from turbo.cli import main; main()"]
+    done = subprocess.run(
+        [*command, "bench", "zoo:vit-digits", "--drop", "60", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "1000"},
+        check=True,
+    )
+    assert "warning: drop=60 is more than half of the tokens in blocks 3, 4, 5, 6, 7" in done.stderr
+    assert "TurboWarning" not in done.stderr
+    inspected = subprocess.run(
+        [*command, "inspect", "zoo:vit-digits", "--drop", "60"], capture_output=True, text=True, check=True
+    )
+    assert "note: drop=60" in inspected.stdout
+    assert "warning" not in inspected.stderr
 
 
 def test_a_saved_model_loads_from_its_folder(tmp_path: Path):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.table import Table
 import turbo
 from turbo.cli import options as opt
 from turbo.cli.progress import progress
-from turbo.errors import TurboError
+from turbo.errors import TurboError, TurboWarning
 from turbo.models import OFFICIAL, load_model
 from turbo.plugins import adapters, strategies
 
@@ -54,7 +55,9 @@ def inspect(
     with progress(f"loading {model}"):
         loaded = load_model(model)
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
-    report = turbo.report(turbo.accelerate(loaded.model, strategy, **arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TurboWarning)  # the report repeats it
+        report = turbo.report(turbo.accelerate(loaded.model, strategy, **arguments))
     table = Table("block", "tokens in", "merged", "tokens out", "GFLOPs", "untouched", title_justify="left")
     for column in table.columns:
         column.justify = "right"
@@ -65,8 +68,8 @@ def inspect(
             str(block.tokens_in),
             str(block.merged),
             str(block.tokens_out),
-            f"{block.flops / 1e9:.2f}",
-            f"{block.flops_untouched / 1e9:.2f}",
+            f"{block.flops / 1e9:.3g}",
+            f"{block.flops_untouched / 1e9:.3g}",
         )
     console.print(table)
     console.print(f"FLOPs of the blocks fall by [bold]{report.achieved:.2f}x[/bold]")
@@ -126,9 +129,26 @@ def demo(
 
 
 def run() -> None:
-    """Entry point: an error of turbo's is one line on stderr and exit status 1."""
+    """Entry point: an error of turbo's is one line on stderr and exit status 1, a warning of its is one line too."""
+    errors = Console(stderr=True)
+    show = warnings.showwarning
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, TurboWarning):
+            errors.print(f"[bold yellow]warning:[/bold yellow] {message}", highlight=False)
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_warning
     try:
         app()
     except TurboError as error:
-        Console(stderr=True).print(f"[bold red]error:[/bold red] {error}", highlight=False)
+        errors.print(f"[bold red]error:[/bold red] {error}", highlight=False)
         sys.exit(1)

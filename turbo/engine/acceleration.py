@@ -115,7 +115,7 @@ class Acceleration:
             plan = schedule.plan(n, len(self.blocks), self.protected, flops)
             self._plans[n] = plan
             for note in plan.notes:
-                warnings.warn(note, TurboWarning, stacklevel=2)
+                warnings.warn(note, TurboWarning, stacklevel=3)  # the line that called accelerate
         return plan
 
     def enter(self, depth: int, x: Tensor) -> Flow:
