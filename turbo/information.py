@@ -78,6 +78,6 @@ def _one_row(query: Tensor, keys: Tensor) -> Tensor:
     """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys."""
     if keys.stride(1) > keys.stride(2):  # heads outside tokens: what a batched product wants
         return (query @ keys.transpose(-1, -2))[:, :, 0]
-    # Heads inside tokens, as projections leave them: one product ``n (h e)`` x ``(h e) h`` with a block-diagonal query.
-    by_head = torch.diag_embed(query[:, :, 0].transpose(1, 2), dim1=1, dim2=3).flatten(1, 2)
-    return (keys.transpose(1, 2).flatten(2) @ by_head).transpose(1, 2)
+    # Heads inside tokens, as projections leave them: one product ``h (h e)`` x ``(h e) n``, the query block-diagonal.
+    by_head = torch.diag_embed(query[:, :, 0].transpose(1, 2), dim1=1, dim2=2).flatten(2)
+    return by_head @ keys.transpose(1, 2).flatten(2).transpose(1, 2)

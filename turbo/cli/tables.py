@@ -22,9 +22,13 @@ def comparison_table(result: Comparison) -> Table:
             f"{side.speedup:.2f}x",
             f"{side.ideal:.2f}x",
             f"{side.efficiency:.0%}",
-            f"{side.gflops:.0f}",
-            f"{side.peak_mb:.0f}" if side.peak_mb else "",
+            _short(side.gflops),
+            _short(side.peak_mb) if side.peak_mb else "",
         )
     table.caption = "medians of interleaved rounds; ideal = ratio of FLOPs; eff. = speed-up / ideal; MB = peak memory"
     table.caption_justify = "left"
     return table
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
