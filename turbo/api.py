@@ -11,7 +11,7 @@ from torch import nn
 
 from turbo.adapters.base import Adapter
 from turbo.engine.acceleration import Acceleration, Settings
-from turbo.engine.detect import describe, find_tower
+from turbo.engine.detect import find_tower, list_sites
 from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
 from turbo.engine.score import check_strategy
 from turbo.errors import TurboError, TurboWarning
@@ -77,9 +77,9 @@ def accelerate(
     wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
     schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)
     tower, adapter_name, found = find_tower(model, adapter)
-    describe(tower, adapter_name, found)
+    sites = list_sites(tower, adapter_name, found)
     settings = Settings(function, name, schedule, metric, semantic_units)
-    acceleration = Acceleration(tower, found, adapter_name, settings)
+    acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
     acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
     _swap(model, acceleration)
     return model

@@ -6,6 +6,7 @@ structure and speed.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,9 +123,9 @@ def _random(name: str) -> nn.Module:
     torch.manual_seed(0)
     library, _, rest = name.partition("/")
     if rest and library == "timm":
-        return _from_timm(rest, pretrained=False)
+        return _create("timm", rest, pretrained=False)
     if rest and library == "open_clip":
-        return _from_open_clip(rest, None)
+        return _create("open_clip", rest, pretrained=None)
     if name not in OFFICIAL:
         raise TurboError(
             f"no official configuration is called {name!r}; there are: {', '.join(OFFICIAL)}, timm/NAME and "
@@ -146,16 +147,15 @@ def _zoo(name: str) -> nn.Module:
 
 
 def _timm(name: str) -> nn.Module:
-    return _from_timm(name, pretrained=True)
+    return _create("timm", name, pretrained=True)
 
 
-def _from_timm(name: str, *, pretrained: bool) -> nn.Module:
-    import timm
-
+def _create(library: str, name: str, *, pretrained: bool | str | None) -> nn.Module:
+    """Timm and open_clip make a model by the same call."""
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained)
+        model: nn.Module = importlib.import_module(library).create_model(name, pretrained=pretrained)
     except RuntimeError as error:
-        raise TurboError(f"timm cannot make {name!r}: {error}") from error
+        raise TurboError(f"{library} cannot make {name!r}: {error}") from error
     return model
 
 
@@ -166,17 +166,7 @@ def _open_clip(name: str) -> nn.Module:
 
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none known"
         raise TurboError(f"open_clip:{name}: name the weights too, open_clip:{name}:TAG; tags: {tags}")
-    return _from_open_clip(architecture, tag)
-
-
-def _from_open_clip(name: str, pretrained: str | None) -> nn.Module:
-    import open_clip
-
-    try:
-        model: nn.Module = open_clip.create_model(name, pretrained=pretrained)
-    except RuntimeError as error:
-        raise TurboError(f"open_clip cannot make {name!r}: {error}") from error
-    return model
+    return _create("open_clip", architecture, pretrained=tag)
 
 
 def _transformers(name: str) -> nn.Module:

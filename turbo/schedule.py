@@ -113,8 +113,8 @@ class Schedule:
             drops = [round(DEFAULT_MERGED_SHARE * n / blocks)] * blocks
         else:
             drops = [self.drop] * blocks if isinstance(self.drop, int) else list(self.drop)
-        if self.drop is not None and max(drops) >= n:
-            raise TurboError(f"drop={max(drops)}: the model has only {n} tokens; give a smaller drop")
+            if max(drops) >= n:
+                raise TurboError(f"drop={max(drops)}: the model has only {n} tokens; give a smaller drop")
         return [_constant(count) for count in drops]
 
     def _run(self, n: int, protected: int, wanted: Sequence[Callable[[int], int]]) -> tuple[list[int], list[int]]:

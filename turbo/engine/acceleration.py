@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site
+from turbo.adapters.base import ResidualBlock, Restore, Site
 from turbo.engine.measure import measure_blocks
 from turbo.errors import TurboError, TurboWarning
 from turbo.flops import BlockFlops
@@ -82,15 +82,16 @@ class _Entries:
 class Acceleration:
     """What all sites of one accelerated model share."""
 
-    def __init__(self, tower: nn.Module, adapter: Adapter, adapter_name: str, settings: Settings) -> None:
+    def __init__(
+        self, tower: nn.Module, adapter_name: str, sites: list[Site], shape: tuple[int, int], settings: Settings
+    ) -> None:
         self.tower = tower
-        self.adapter = adapter
         self.adapter_name = adapter_name
         self.settings = settings
-        self.sites: list[Site] = list(adapter.sites(tower))
+        self.sites = sites
         self.blocks = [site for site in self.sites if isinstance(site, ResidualBlock)]
         self.restores = any(isinstance(site, Restore) for site in self.sites)
-        self.n, self.width = adapter.shape(tower)
+        self.n, self.width = shape
         self.last_n: int | None = None
         self.state = _ThreadState()
         self.entries = _Entries()

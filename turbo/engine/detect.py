@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from turbo.adapters.base import Adapter, Unsupported
+from turbo.adapters.base import Adapter, Site, Unsupported
 from turbo.errors import TurboError, TurboWarning
 from turbo.plugins import adapters
 
@@ -49,10 +49,10 @@ def find_tower(model: object, adapter: str | Adapter | None) -> tuple[nn.Module,
     return tower, name, found
 
 
-def describe(tower: nn.Module, name: str, adapter: Adapter) -> None:
-    """Let an adapter list its sites once, turning a misfit into an error that says so."""
+def list_sites(tower: nn.Module, name: str, adapter: Adapter) -> list[Site]:
+    """An adapter's sites of a tower, a misfit turned into an error that says so."""
     try:
-        sites = adapter.sites(tower)
+        sites = list(adapter.sites(tower))
     except Unsupported:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -63,6 +63,7 @@ def describe(tower: nn.Module, name: str, adapter: Adapter) -> None:
         ) from error
     if not sites:
         raise TurboError(f"the adapter {name} found no blocks in {type(tower).__name__}")
+    return sites
 
 
 def _search(model: nn.Module, known: list[tuple[str, Adapter]]) -> list[tuple[str, nn.Module, str, Adapter]]:
