@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
@@ -133,7 +134,7 @@ class Schedule:
 
     def _notes(self, n: int, counts: list[int], capped: list[int]) -> tuple[str, ...]:
         notes = []
-        if capped and self.ratio is None:
+        if capped:
             drop = "the default drop" if self.drop is None else f"drop={self.drop}"
             notes.append(
                 f"{drop} is more than half of the tokens in block{'s' * (len(capped) > 1)} "
@@ -143,29 +144,29 @@ class Schedule:
             why = "too few tokens"
             if n < self.threshold:
                 why = f"threshold={self.threshold} leaves nothing to merge"
-            elif self.min_tokens > 0 and n <= self.min_tokens:
+            elif self.min_tokens > 1 and n <= self.min_tokens:
                 why = f"min_tokens={self.min_tokens} leaves nothing to merge"
             notes.append(f"no block merges anything: the model has {n} tokens ({why})")
         return tuple(notes)
 
     def _plan_speedup(self, n: int, protected: int, flops: list[BlockFlops]) -> Plan:
-        """The gentlest linearly decreasing plan that reaches the factor (it loses least; see the docs)."""
+        """A linearly decreasing plan that reaches the factor and, found by bisection, hardly exceeds it."""
         blocks, speedup = len(flops), self.speedup
         assert speedup is not None
 
         def plan_at(steep: float) -> Plan:
             drops = [round(steep * (blocks - depth) / blocks) for depth in range(blocks)]
             counts, _ = self._run(n, protected, [_constant(drop) for drop in drops])
-            return Plan(n, tuple(counts), ())
+            return Plan(n, tuple(counts))
 
         low, high = 0.0, float(n)
         if plan_at(high).speedup(flops) < speedup:
             # The steepest plan is not the fastest under a threshold: it falls below it at once, and stops.
-            plans = [plan_at(steep) for steep in range(1, n)]
+            plans = [plan_at(steep) for steep in range(n)]
             for plan in plans:
                 if plan.speedup(flops) >= speedup:
                     return plan
-            most = max((plan.speedup(flops) for plan in plans), default=1.0)
+            most = max(plan.speedup(flops) for plan in plans)
             raise TurboError(
                 f"speedup={speedup} is out of reach: with {n} tokens in {blocks} blocks, "
                 f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {most:.2f}x at most"
@@ -192,7 +193,7 @@ class Plan:
 
     n: int
     counts: tuple[int, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -204,8 +205,8 @@ class Plan:
 
     def flops(self, blocks: Sequence[BlockFlops]) -> list[int]:
         """FLOPs of each block for one image."""
-        pairs = zip(blocks, self.tokens, self.tokens[1:], strict=False)
-        return [block(before, after) for block, before, after in pairs]
+        steps = zip(blocks, pairwise(self.tokens), strict=True)
+        return [block(before, after) for block, (before, after) in steps]
 
     def speedup(self, blocks: Sequence[BlockFlops]) -> float:
         """By which factor the blocks' FLOPs fall."""
