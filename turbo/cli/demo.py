@@ -33,7 +33,7 @@ ROUNDS = 5
 SCENES = 400
 BATCH = 100
 PICTURES = 4
-ORDER = ("s1", "s2", "s3", "s4", "bound", "ward", "tome", "attention", "random")
+ORDER = ("s1", "s2", "s3", "s4", "bound", "ward", "distortion", "tome", "attention", "random")
 CLIP_DROP = 18
 
 
@@ -116,7 +116,7 @@ def _table(accuracy: dict[tuple[str, str], float], speed: dict[str, float], toke
     for strategy in dict.fromkeys(strategy for strategy, label in accuracy if label):
         table.add_row(strategy, untouched, *(f"{accuracy[strategy, label]:.1%}" for label in DROPS))
     table.title = "Accuracy of each strategy, and speed-up measured against the untouched model"
-    table.caption = "s1 to s4: the paper's; bound, ward: no parameter; tome, attention, random: baselines"
+    table.caption = "s1 to s4: the paper's; bound, ward, distortion: no parameter; tome, attention, random: baselines"
     table.title_justify = table.caption_justify = "left"
     return table
 
