@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_bench_leaves_the_model_untouched():
         (["inspect", "zoo:vit-digits", "--drop", "5", "--speedup", "2"], "exclude each other"),
         (["inspect", "zoo:vit-digits", "--strategy", "s7"], "no strategy is called 's7'"),
         (["bench", "zoo:vit-digits", "--dtype", "int8"], "--dtype int8: must be"),
+        (["check"], "nothing to check: name an adapter or a strategy"),
+        (["check", "s7"], "no adapter and no strategy is called 's7'; adapters: blip"),
+        (["check", "turbo.fusion"], "for an object in a module write turbo.fusion:Name"),
+        (["check", "no_module:x:"], "no_module:x:: the module 'no_module' cannot be imported: ModuleNotFoundError"),
+        (["check", "turbo.fusion.paper:S5"], "turbo.fusion.paper has no 'S5'; it has: S1, S2, S3, S4"),
+        (["check", "turbo.fusion.paper:TINY_VALUE"], "turbo.fusion.paper:TINY_VALUE: nothing to check in a float"),
+        (["check", "turbo.schedule:Plan"], "Plan is no adapter, and a strategy must have a __call__(candidates)"),
+        (["check", "turbo.adapters:Adapter"], "Adapter cannot be created without arguments"),
+        (["check", "s1", "--only", "check_all"], "only 'check_all': there is no such check"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str):
@@ -102,6 +112,75 @@ def test_errors_are_one_line(arguments: list[str], message: str):
     assert done.returncode == 1
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+MINE = """
+from turbo.adapters.vit import ViT
+from turbo.testing import AdapterCase, StrategyCase
+
+class Silent(ViT):
+    def example(self):
+        return None
+
+class Mine(ViT):
+    pass
+
+def quotient(candidates):
+    return candidates.redundancy / (1 + candidates.value)
+
+def cases():
+    return [AdapterCase.from_adapter(Mine, name="from a function"), quotient]
+
+KNOWN = StrategyCase(quotient, expected_failures={"check_falls_in_value": "R < 0 is not its domain"})
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The current folder holds a module of adapters, strategies and cases."""
+    (tmp_path / "my_cases.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield tmp_path
+    sys.modules.pop("my_cases", None)
+
+
+def test_check_runs_the_kit_and_writes_its_results(folder: Path):
+    result = run("check", "s1", "my_cases:KNOWN", "--json", "new/results.json")
+    assert result.exit_code == 0, result.output
+    assert "25 passed, 0 failed, 1 not applicable or expected to fail" in result.output
+    results = json.loads((folder / "new" / "results.json").read_text())["results"]
+    assert [r["case"] for r in results] == ["s1"] * 13 + ["quotient"] * 13
+    expected = {
+        "case": "quotient",
+        "check": "check_falls_in_value",
+        "outcome": "expected failure",
+        "detail": "R < 0 is not its domain",
+    }
+    assert expected in results
+
+
+def test_check_fails_with_the_reason_in_full(folder: Path):
+    result = run("check", "my_cases:cases", "--only", "check_falls_in_value", "--only", "check_noop_is_exact")
+    assert result.exit_code == 1
+    assert "from a function" in result.output
+    text = " ".join(result.output.split())
+    assert "check_falls_in_value: with a lower A the priority falls in block 0: R=-1, A=" in text
+    assert "1 passed, 1 failed" in text
+
+
+def test_check_takes_classes_and_registered_names(folder: Path):
+    only = ("--only", "check_noop_is_exact", "--only", "check_is_finite")
+    result = run("check", "my_cases:Mine", "turbo.fusion:S2", "vit", "tome", *only)
+    assert result.exit_code == 0, result.output
+    for title in ("Mine", "S2", "vit", "tome"):
+        assert re.search(rf"^{title}\s*$", result.output, re.MULTILINE)
+    assert "4 passed, 0 failed" in result.output
+
+
+def test_check_says_what_an_adapter_without_example_needs(folder: Path):
+    with pytest.raises(turbo.TurboError, match=r"my_cases:Silent: the adapter Silent has no example\(\): return"):
+        CliRunner().invoke(app, ["check", "my_cases:Silent"], catch_exceptions=False)
 
 
 def test_a_warning_is_one_line():

@@ -1,6 +1,7 @@
 """The example package, installed for real in an environment of its own, works without turbo knowing of it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,11 +111,21 @@ print("done")
     assert run(python, "-W", "error::UserWarning", "-c", code) == "done\n"
 
 
+def test_it_passes_the_conformance_kit(python):
+    """The installed package, by its own test file and by the command line."""
+    folder = python.parents[2] / "turbo-toy"
+    tests = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "tests")
+    assert re.search(r"^\d\d passed, \d skipped", tests, re.MULTILINE), tests
+    command = "from turbo.cli import main; main()"
+    checked = run(python, "-c", command, "check", "toy", "keep_big")
+    assert re.search(r"\d\d passed, 0 failed", checked), checked
+
+
 def test_the_example_stays_small_and_its_adapter_keeps_to_the_contract():
     code = {path.stem: path.read_text() for path in (SOURCE / "turbo_toy").glob("*.py")}
     assert len(code["adapter"].splitlines()) <= 40
     assert len(code["strategy"].splitlines()) <= 15
-    assert len((SOURCE / "README.md").read_text().splitlines()) <= 15
+    assert len((SOURCE / "README.md").read_text().splitlines()) <= 16
     imports = {name: [line for line in text.splitlines() if "import" in line.split()] for name, text in code.items()}
     assert not any("turbo" in line for name in ("model", "strategy", "__init__") for line in imports[name])
     ours = [line for line in imports["adapter"] if "turbo" in line]

@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from turbo import adapters, fusion
 from turbo.api import accelerate, accelerated, list_adapters, list_strategies, report, restore
+from turbo.engine.trace import recording
 from turbo.errors import TurboError, TurboWarning
 
 try:
@@ -21,6 +22,7 @@ __all__ = [
     "fusion",
     "list_adapters",
     "list_strategies",
+    "recording",
     "report",
     "restore",
 ]

@@ -1,5 +1,25 @@
 """Adapters: one file per model family. Write your own with `Adapter` and `ResidualBlock`."""
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_heads, split_qkv
+from turbo.adapters.base import (
+    Adapter,
+    Example,
+    Refuse,
+    ResidualBlock,
+    Restore,
+    Site,
+    Unsupported,
+    split_heads,
+    split_qkv,
+)
 
-__all__ = ["Adapter", "Refuse", "ResidualBlock", "Restore", "Site", "Unsupported", "split_heads", "split_qkv"]
+__all__ = [
+    "Adapter",
+    "Example",
+    "Refuse",
+    "ResidualBlock",
+    "Restore",
+    "Site",
+    "Unsupported",
+    "split_heads",
+    "split_qkv",
+]

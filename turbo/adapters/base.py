@@ -115,6 +115,22 @@ class Refuse:
 Site = ResidualBlock | Restore | Refuse
 
 
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A small model of a family with random weights, and inputs for it: what `turbo check` runs on.
+
+    Attributes:
+        model: builds the model.
+        inputs: batch size -> the model's inputs by keyword, in the order of its forward's signature.
+        output: what the model returns -> one tensor, batch first; None where the kit can tell (a tensor, logits,
+            pooler_output and the like).
+    """
+
+    model: Callable[[], nn.Module]
+    inputs: Callable[[int], dict[str, Tensor]]
+    output: Callable[[Any], Tensor] | None = None
+
+
 class Adapter(ABC):
     """A description of one model family.
 
@@ -134,6 +150,13 @@ class Adapter(ABC):
     @abstractmethod
     def shape(self, model: Any) -> tuple[int, int]:
         """Tokens n and width d that enter the first block at the model's own resolution."""
+
+    def example(self) -> Example | None:
+        """A small model that this adapter describes, and inputs for it: a few narrow blocks, a small image.
+
+        Import the model's library in here. None where there is no example.
+        """
+        return None
 
     def distance(self, model: object) -> int | None:
         """How far the model's class is from the nearest target class: 0 for the class itself, None if unrelated."""

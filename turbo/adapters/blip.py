@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Site, split_qkv
+from turbo.adapters.base import Adapter, Example, ResidualBlock, Site, split_qkv
 
 
 class BlipBlock(ResidualBlock):
@@ -42,3 +43,10 @@ class Blip(Adapter):
 
     def shape(self, model: Any) -> tuple[int, int]:
         return model.embeddings.num_positions, model.embeddings.embed_dim
+
+    def example(self) -> Example:
+        from transformers import BlipVisionConfig, BlipVisionModel
+
+        size = {"image_size": 48, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
+        config = BlipVisionConfig(intermediate_size=96, **size)
+        return Example(lambda: BlipVisionModel(config), lambda batch: {"pixel_values": torch.randn(batch, 3, 48, 48)})

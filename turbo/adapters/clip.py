@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, split_heads
+from turbo.adapters.base import Adapter, Example, ResidualBlock, Restore, Site, split_heads
 
 _CLIP = "transformers.models.clip.modeling_clip"
 
@@ -50,3 +51,10 @@ class CLIP(Adapter):
     def shape(self, model: Any) -> tuple[int, int]:
         embeddings = getattr(model, "vision_model", model).embeddings
         return embeddings.num_positions, embeddings.embed_dim
+
+    def example(self) -> Example:
+        from transformers import CLIPVisionConfig, CLIPVisionModel
+
+        size = {"image_size": 48, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
+        config = CLIPVisionConfig(intermediate_size=96, **size)
+        return Example(lambda: CLIPVisionModel(config), lambda batch: {"pixel_values": torch.randn(batch, 3, 48, 48)})

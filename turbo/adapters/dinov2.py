@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, split_heads
+from turbo.adapters.base import Adapter, Example, ResidualBlock, Restore, Site, split_heads
 
 _PLAIN = "transformers.models.dinov2.modeling_dinov2"
 _REGISTERS = "transformers.models.dinov2_with_registers.modeling_dinov2_with_registers"
@@ -59,3 +60,13 @@ class Dinov2(Adapter):
         tower = model.base_model
         _, n, width = tower.embeddings.position_embeddings.shape
         return n + getattr(tower.config, "num_register_tokens", 0), width
+
+    def example(self) -> Example:
+        from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersForImageClassification
+
+        size = {"image_size": 48, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
+        config = Dinov2WithRegistersConfig(mlp_ratio=2, **size)
+        return Example(
+            lambda: Dinov2WithRegistersForImageClassification(config),
+            lambda batch: {"pixel_values": torch.randn(batch, 3, 48, 48)},
+        )

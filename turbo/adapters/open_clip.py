@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
+from turbo.adapters.base import Adapter, Example, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
 
 
 class OpenCLIPBlock(ResidualBlock):
@@ -68,6 +69,13 @@ class OpenCLIP(Adapter):
     def shape(self, model: Any) -> tuple[int, int]:
         n, width = model.positional_embedding.shape
         return n, width
+
+    def example(self) -> Example:
+        from open_clip.transformer import VisionTransformer
+
+        size = {"image_size": 48, "patch_size": 8, "width": 48, "layers": 4, "heads": 3, "output_dim": 32}
+        options = {"mlp_ratio": 2.0, "ls_init_value": 0.1, "pool_type": "avg"}
+        return Example(lambda: VisionTransformer(**size, **options), lambda batch: {"x": torch.randn(batch, 3, 48, 48)})
 
 
 def _block(block: Any) -> ResidualBlock:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
+from turbo.adapters.base import Adapter, Example, Refuse, ResidualBlock, Restore, Site, Unsupported, split_qkv
 
 
 class TimmBlock(ResidualBlock):
@@ -54,6 +55,13 @@ class Timm(Adapter):
 
     def shape(self, model: Any) -> tuple[int, int]:
         return model.patch_embed.num_patches + model.num_prefix_tokens, model.embed_dim
+
+    def example(self) -> Example:
+        from timm.models.vision_transformer import VisionTransformer
+
+        size = {"img_size": 48, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 5}
+        options = {"init_values": 0.1, "qk_norm": True, "reg_tokens": 3, "global_pool": "avg"}
+        return Example(lambda: VisionTransformer(**size, **options), lambda batch: {"x": torch.randn(batch, 3, 48, 48)})
 
 
 def _require_plain(block: Any) -> None:

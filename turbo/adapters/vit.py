@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters.base import Adapter, ResidualBlock, Restore, Site, split_heads
+from turbo.adapters.base import Adapter, Example, ResidualBlock, Restore, Site, split_heads
 
 _VIT, _DEIT = "transformers.models.vit.modeling_vit", "transformers.models.deit.modeling_deit"
 
@@ -56,6 +57,15 @@ class ViT(Adapter):
         _, tower = _tower(model)
         _, n, width = tower.embeddings.position_embeddings.shape
         return n, width
+
+    def example(self) -> Example:
+        from transformers import ViTConfig, ViTForImageClassification
+
+        size = {"image_size": 48, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
+        config = ViTConfig(intermediate_size=96, **size)
+        return Example(
+            lambda: ViTForImageClassification(config), lambda batch: {"pixel_values": torch.randn(batch, 3, 48, 48)}
+        )
 
 
 def _tower(model: Any) -> tuple[bool, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import turbo
 from turbo.cli import options as opt
@@ -112,9 +114,7 @@ def bench(
         console.print(comparison_table(results[-1]))
     if json_file is not None:
         record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": [r.to_json() for r in results]}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(record, indent=1) + "\n")
-        console.print(f"written to {json_file}", style="dim")
+        _write_json(json_file, record)
 
 
 @app.command()
@@ -126,6 +126,45 @@ def demo(
     from turbo.cli.demo import run_demo
 
     run_demo(console, out, full_size=full_size)
+
+
+@app.command()
+def check(
+    specs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SPEC...",
+            help="package.module:Name of an adapter, a strategy, a case, a list of these or a function returning one; "
+            "or the registered name of an adapter or a strategy.",
+        ),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this check alone; can be given several times.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here as well.")] = None,
+) -> None:
+    """Run the conformance kit on adapters and strategies; exit status 1 where a check fails."""
+    from turbo.cli.check import load_cases, show_results
+    from turbo.testing import Result
+    from turbo.testing.entrances import results_of
+
+    if not specs:
+        raise TurboError("nothing to check: name an adapter or a strategy (`turbo list`), or give package.module:Name")
+    cases = [case for spec in specs for case in load_cases(spec)]
+    results: list[Result] = []
+    for case in cases:
+        with progress(f"checking {case.name}"):
+            results += results_of(case, only or ())
+    show_results(console, results)
+    if json_file is not None:
+        record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": [asdict(result) for result in results]}
+        _write_json(json_file, record)
+    if not all(result.ok for result in results):
+        raise typer.Exit(1)
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    console.print(f"written to {path}", style="dim")
 
 
 def run() -> None:
@@ -142,7 +181,7 @@ def run() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, TurboWarning):
-            errors.print(f"[bold yellow]warning:[/bold yellow] {message}", highlight=False)
+            errors.print(Text.assemble(("warning: ", "bold yellow"), str(message)))
         else:
             show(message, category, filename, lineno, file, line)
 
@@ -150,5 +189,6 @@ def run() -> None:
     try:
         app()
     except TurboError as error:
-        errors.print(f"[bold red]error:[/bold red] {error}", highlight=False)
+        # As it is: brackets and colons in an error are no markup (turbo-vlm[cli], mine:x:).
+        errors.print(Text.assemble(("error: ", "bold red"), str(error)))
         sys.exit(1)

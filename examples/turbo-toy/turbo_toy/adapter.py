@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from turbo.adapters import Adapter, ResidualBlock, split_qkv
+from turbo.adapters import Adapter, Example, ResidualBlock, split_qkv
 
 
 class ToyBlock(ResidualBlock):
@@ -32,3 +33,8 @@ class Toy(Adapter):
     def shape(self, model: Any) -> tuple[int, int]:
         _, n, width = model.positions.shape
         return n, width
+
+    def example(self) -> Example:
+        from .model import ToyClassifier
+
+        return Example(ToyClassifier, lambda batch: {"patches": torch.randn(batch, 64, 32)})

@@ -1,0 +1,302 @@
+"""The conformance kit sees what it promises to see, in all of its entrances."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import broken_adapters
+import broken_strategies
+import pytest
+import torch
+from toy_model import Model, Sound, case_of, case_of_block, images
+
+import turbo
+from turbo.testing import (
+    AdapterCase,
+    Result,
+    StrategyCase,
+    adapter_checks,
+    as_case,
+    check_adapter,
+    check_strategy,
+    parametrize_with_checks,
+    strategy_checks,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+def only(results: list[Result]) -> Result:
+    (result,) = results
+    return result
+
+
+@parametrize_with_checks([case_of(name="sound")])
+def test_the_sound_adapter_passes(case, check):
+    check(case)
+
+
+def test_the_sound_adapter_leaves_out_what_needs_a_name_or_a_module():
+    """The toy lives in one file with its model and is not registered; all the rest applies to it."""
+    outcomes = {result.check: result.outcome for result in check_adapter(case_of(compiles=False))}
+    left_out = {name for name, outcome in outcomes.items() if outcome != "passed"}
+    assert left_out == {"check_is_found_by_itself", "check_import_is_light", "check_compiles"}
+
+
+@pytest.mark.parametrize(("check", "make", "message"), broken_adapters.BROKEN)
+def test_a_broken_adapter_fails_its_check(check, make, message, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    result = only(check_adapter(make(tmp_path), only=[check]))
+    assert result.outcome == "failed"
+    assert re.search(message, result.detail, re.DOTALL), result.detail
+
+
+@pytest.mark.parametrize(
+    ("check", "strategy", "message"),
+    broken_strategies.BROKEN,
+    ids=[getattr(strategy, "__name__", "Counts") for _, strategy, _ in broken_strategies.BROKEN],
+)
+@pytest.mark.filterwarnings("ignore:std:UserWarning")
+def test_a_broken_strategy_fails_its_check(check, strategy, message):
+    result = only(check_strategy(strategy, only=[check]))
+    assert result.outcome == "failed"
+    assert re.search(message, result.detail), result.detail
+
+
+def test_every_check_has_something_broken_to_see():
+    broken = {check for check, *_ in [*broken_adapters.BROKEN, *broken_strategies.BROKEN]}
+    assert broken == {check.__name__ for check in [*adapter_checks(), *strategy_checks()]}
+
+
+def test_names_are_sentences_and_docstrings_are_promises():
+    checks = [*adapter_checks(), *strategy_checks()]
+    assert len({check.__name__ for check in checks}) == len(checks)
+    for check in checks:
+        assert re.fullmatch(r"check(_[a-z]+)+", check.__name__)
+        assert check.__doc__
+        assert check.__doc__.endswith(".")
+
+
+def test_the_table_in_the_documentation_is_complete():
+    page = (ROOT / "docs" / "extending" / "conformance.md").read_text()
+    adapters, strategies = page.partition("### Of a strategy")[::2]
+    for text, checks in ((adapters, adapter_checks()), (strategies, strategy_checks())):
+        assert re.findall(r"^\| `(check_\w+)` \|", text, re.MULTILINE) == [check.__name__ for check in checks]
+
+
+def test_every_flag_is_documented():
+    page = (ROOT / "docs" / "extending" / "conformance.md").read_text()
+    for flag in set(turbo.testing.entrances.FLAGS.values()):
+        assert f"`{flag}`" in page
+
+
+# Cases
+
+
+def test_the_kit_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    check_adapter(case_of(compiles=False))
+    check_strategy("s1")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_models_are_alike_and_loud():
+    case = case_of()
+    one, other = case.make_model(), case.make_model()
+    assert not one.training
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert a.std() > 0.05, name  # LayerScale, norms, biases, tokens: nothing is left at its initial value
+    assert not torch.equal(one.head.weight, case.make_model(seed=1).head.weight)
+    assert torch.equal(case.make_inputs(3)["images"], case.make_inputs(3)["images"])
+
+
+def test_names_of_cases():
+    assert case_of().name == "Sound-Model"
+    assert AdapterCase(Sound, lambda: Model(2), images).name == "Sound"
+    assert AdapterCase.from_adapter("vit").name == "vit"
+    assert str(case_of(name="mine")) == "mine"
+    assert StrategyCase("s1").name == "s1"
+    assert StrategyCase(turbo.fusion.S1(0.1)).name == "S1"
+    assert StrategyCase(turbo.fusion.ToMe).name == "ToMe"
+
+
+def test_a_strategy_can_say_that_it_goes_by_position():
+    class ByPosition:
+        per_token = False
+
+        def __call__(self, candidates):
+            return broken_strategies.goes_by_position(candidates)
+
+    result = only(check_strategy(ByPosition(), only=["check_judges_each_token_by_itself"]))
+    assert (result.outcome, result.detail) == ("not applicable", "per_token=False")
+    assert StrategyCase(ByPosition(), per_token=True).per_token is True
+
+
+class Silent(Sound):
+    pass
+
+
+class WrongExample(Sound):
+    def example(self):
+        return Model
+
+
+class NeedsArguments(Sound):
+    def __init__(self, size):
+        self.size = size
+
+
+BAD_CASES = [
+    (lambda: case_of(model=Model()), "must be a function that builds the model"),
+    (lambda: case_of(inputs={}), "inputs=a dict: must be a function of the batch size"),
+    (lambda: case_of(model=lambda: None).make_model(), r"model\(\) returned a NoneType"),
+    (lambda: case_of(inputs=lambda batch: 3).make_inputs(), r"inputs\(2\) returned a int"),
+    (lambda: case_of(output=lambda out: None).run(Model(), images(2)), "output= must return a tensor"),
+    (lambda: case_of().read((1, 2)), "cannot compare a tuple: give the case an output="),
+    (lambda: case_of(expected_failures={"check_noop_is_exact": " "}), "say why it fails, in words"),
+    (lambda: StrategyCase("s1", expected_failures={"check_is_finite": ""}), "say why it fails, in words"),
+    (
+        lambda: adapter_checks(case_of(expected_failures={"check_nop_is_exact": "x"})),
+        "expected_failures names 'check_nop_is_exact': there is no such check; near to it: check_noop_is_exact",
+    ),
+    (
+        lambda: strategy_checks(StrategyCase("s1", expected_failures={"check_noop_is_exact": "an adapter's"})),
+        "there is no such check",
+    ),
+    (
+        lambda: adapter_checks(case_of(compiles=False, expected_failures={"check_compiles": "breaks"})),
+        "compiles=False leaves check_compiles out",
+    ),
+    (lambda: check_adapter(case_of(), only=["check_all"]), "only 'check_all': there is no such check"),
+    (lambda: AdapterCase.from_adapter(Silent), r"the adapter Silent has no example\(\): return turbo.adapters.Example"),
+    (lambda: AdapterCase.from_adapter(WrongExample()), r"WrongExample.example\(\) returned a type"),
+    (lambda: AdapterCase.from_adapter(NeedsArguments), "NeedsArguments cannot be created without arguments"),
+    (lambda: AdapterCase.from_adapter(turbo.fusion.S1()), "must be a turbo.adapters.Adapter"),
+    (lambda: StrategyCase(3), "strategy=3: must be a callable of candidates"),
+    (lambda: StrategyCase("s7"), "no strategy is called 's7'"),
+    (lambda: as_case("s7"), "no adapter and no strategy is called 's7'; adapters: blip"),
+    (lambda: parametrize_with_checks("vit"), r"parametrize_with_checks\(vit\): give a list of cases, \[vit\]"),
+    (lambda: parametrize_with_checks(case_of(name="mine")), r"give a list of cases, \[mine\]"),
+    (lambda: as_case(7), "nothing to check in a int"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_CASES, ids=[message[:30] for _, message in BAD_CASES])
+def test_bad_cases_are_told(make, message):
+    with pytest.raises(turbo.TurboError, match=message):
+        make()
+
+
+def test_a_model_that_is_built_once_is_seen():
+    one = Model()
+    result = only(check_adapter(case_of(model=lambda: one), only=["check_two_models_do_not_interfere"]))
+    assert "the same object twice" in result.detail
+
+
+def test_a_model_with_too_few_tokens_is_seen():
+    class Tiny(Model):
+        def embed(self, images):
+            return super().embed(images)[:, :3]
+
+    result = only(check_adapter(case_of(model=Tiny), only=["check_token_counts_follow_schedule"]))
+    assert "the sample model has only 3 tokens" in result.detail
+
+
+# Results
+
+
+def test_outcomes():
+    check, forgetful = "check_maps_are_the_block", broken_adapters.ForgetsLayerScale
+    reason = {check: "LayerScale is left out on purpose"}
+    passed = only(check_adapter(case_of(), only=[check]))
+    failed = only(check_adapter(case_of_block(forgetful), only=[check]))
+    expected = only(check_adapter(case_of_block(forgetful, expected_failures=reason), only=[check]))
+    unexpected = only(check_adapter(case_of(expected_failures=reason), only=[check]))
+    found = [(r.outcome, r.ok) for r in (passed, failed, expected, unexpected)]
+    assert found == [("passed", True), ("failed", False), ("expected failure", True), ("unexpected pass", False)]
+    assert (passed.case, passed.check, passed.detail) == ("Sound-Model", check, "")
+    assert expected.detail == "LayerScale is left out on purpose"
+    assert unexpected.detail == "it was expected to fail: LayerScale is left out on purpose"
+
+
+def test_flags_leave_checks_out():
+    result = only(check_adapter(case_of(trains=False), only=["check_gradients_flow"]))
+    assert (result.outcome, result.detail, result.ok) == ("not applicable", "trains=False", True)
+    assert "check_gradients_flow" not in {check.__name__ for check in adapter_checks(case_of(trains=False))}
+
+
+def test_an_exception_of_the_adapter_is_a_failure_with_its_place():
+    class Crashes(Sound):
+        def shape(self, model):
+            return model.no_such_attribute
+
+    result = only(check_adapter(case_of(Crashes), only=["check_shape_is_what_arrives"]))
+    assert result.outcome == "failed"
+    assert re.fullmatch(r"AttributeError: .*no_such_attribute.* \(module.py, line \d+\)", result.detail)
+
+
+def test_all_of_a_registered_strategy():
+    results = check_strategy("ward")
+    assert [result.check for result in results] == [check.__name__ for check in strategy_checks()]
+    assert {result.outcome for result in results} == {"passed"}
+
+
+# Entrances
+
+
+TEST_FILE = """
+from toy_model import case_of, case_of_block
+from broken_adapters import ForgetsLayerScale
+from turbo.testing import parametrize_with_checks
+
+NAME = "check_maps_are_the_block"
+CASES = [
+    case_of(name="sound"),
+    case_of_block(ForgetsLayerScale, name="known", expected_failures={NAME: "forgets LayerScale"}),
+    case_of(name="mended", expected_failures={NAME: "was fixed"}),
+    case_of_block(ForgetsLayerScale, name="broken"),
+    "tome",
+]
+
+@parametrize_with_checks(CASES)
+def test_conformance(case, check):
+    check(case)
+"""
+
+
+def test_parametrized_tests_have_readable_ids_and_strict_marks(tmp_path):
+    (tmp_path / "test_mine.py").write_text(TEST_FILE)
+    chosen = "maps_are or check_is_finite or (sound and import_is)"
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-k", chosen, "test_mine.py"]
+    done = subprocess.run(
+        [*command, "-o", f"pythonpath={ROOT / 'tests'}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    lines = re.findall(r"^([A-Z]+) test_mine.py::test_conformance\[([\w-]+)\](.*)$", done.stdout, re.MULTILINE)
+    found = {(outcome, name) for outcome, name, _ in lines}
+    assert found == {
+        ("PASSED", "sound-check_maps_are_the_block"),
+        ("XFAIL", "known-check_maps_are_the_block"),
+        ("FAILED", "mended-check_maps_are_the_block"),
+        ("FAILED", "broken-check_maps_are_the_block"),
+        ("PASSED", "tome-check_is_finite"),
+    }
+    assert "XPASS(strict)" in done.stdout
+    assert re.search(r"SKIPPED \[1\].*the adapter lives in the module of its model", done.stdout)
+    assert "forgets LayerScale" in next(rest for outcome, _, rest in lines if outcome == "XFAIL")
+
+
+def test_the_kit_imports_neither_pytest_nor_hypothesis_nor_a_model_library():
+    code = (
+        "import sys, turbo.testing; "
+        "print([m for m in ('pytest', 'hypothesis', 'transformers', 'timm', 'open_clip') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_turbo_does_not_import_the_kit():
+    code = "import sys, turbo; print('turbo.testing' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
