@@ -1,14 +1,16 @@
 """The generators reach the corners that the properties are about: each search below fails if it finds none."""
 
 import pytest
-from generators import candidates, matchings, merges, per_token_strategies, sequences
 from hypothesis import find, settings
 
 from turbo import fusion
+from turbo.testing.generators import candidates, chains, matchings, merges, per_token_strategies, sequences
 
 SEARCH = settings(max_examples=2000, derandomize=True, deadline=None)
 
 CORNERS = {
+    "two merges in a row": (chains(), lambda c: sum(m.merged.shape[1] > 0 for m in c[2]) > 1),
+    "a chain down to one pair": (chains(), lambda c: c[2][-1].kept.shape[1] == c[1] + 1),
     "an odd sequence": (sequences(), lambda s: s[0] % 2 == 1),
     "an even sequence": (sequences(), lambda s: s[0] % 2 == 0 and s[0] > 0),
     "a sequence of one token": (sequences(), lambda s: s[0] == 1),

@@ -19,7 +19,8 @@ def token_metric(keys: Tensor) -> Tensor:
         keys: ``b h n e``, the keys or the queries of an attention layer.
 
     Returns:
-        ``b n e`` of unit length; a zero vector stays zero (its cosine with anything is 0).
+        ``b n e`` of unit length; a zero vector stays zero (its cosine with anything is 0), and one shorter than 1e-12
+        stays shorter than 1.
 
     Examples:
         >>> token_metric(torch.ones(1, 2, 5, 4)).norm(dim=-1).shape
@@ -38,7 +39,7 @@ def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tens
 
     Returns:
         R, ``b m`` in [-1, 1]: each source's highest cosine similarity to a destination; and the partner,
-        ``b m`` int64: which destination that is.
+        ``b m`` int64: which destination that is, the first of equal ones.
 
     Examples:
         >>> mutual_redundancy(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]))
@@ -77,7 +78,7 @@ def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: floa
 def _one_row(query: Tensor, keys: Tensor) -> Tensor:
     """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys."""
     if keys.stride(1) > keys.stride(2):  # heads outside tokens: what a batched product wants
-        return (query @ keys.transpose(-1, -2))[:, :, 0]
+        return (query @ keys.transpose(2, 3))[:, :, 0]
     # Heads inside tokens, as projections leave them: one product ``h (h e)`` x ``(h e) n``, the query block-diagonal.
     by_head = torch.diag_embed(query[:, :, 0].transpose(1, 2), dim1=1, dim2=2).flatten(2)
     return by_head @ keys.transpose(1, 2).flatten(2).transpose(1, 2)

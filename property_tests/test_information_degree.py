@@ -1,0 +1,580 @@
+"""Metric, mutual redundancy R and semantic value A: docs/theory/information-degree.md."""
+
+import reference_scores as reference
+import sympy as sp
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from turbo.attention import proportional_attention
+from turbo.engine.acceleration import Settings
+from turbo.engine.score import match_tokens
+from turbo.fusion import S1, S2, Candidates
+from turbo.information import mutual_redundancy, semantic_value, token_metric
+from turbo.merging import merge, unmerge
+from turbo.schedule import Schedule
+from turbo.testing.generators import merges, normal, seeds, sizes_of
+
+EPS = torch.finfo(torch.float64).eps
+COSINE = 32 * EPS
+"""Rounding of a cosine of `whole_keys`: their head means are exact; then a length, a quotient, at most 6 products."""
+
+
+def whole(seed, *shape, top=4):
+    """Whole numbers from -top to top: sums and products of them are exact."""
+    return torch.randint(-top, top + 1, shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@st.composite
+def whole_keys(draw, least=2):
+    """Keys ``b h n e`` of whole numbers; 1, 2 or 4 heads: their mean is exact. Duplicates and zeros among them."""
+    batch, heads, n = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 4])), draw(st.integers(least, 10))
+    width, different, seed = draw(st.integers(1, 6)), draw(st.integers(1, 10)), draw(seeds)
+    choice = torch.randint(different, (n,), generator=torch.Generator().manual_seed(seed))
+    keys = whole(seed, batch, heads, different, width)[:, :, choice]
+    keys[:, :, draw(st.lists(st.integers(0, n - 1), max_size=2))] = 0
+    return keys
+
+
+@st.composite
+def attentions(draw, loudness=(0.0, 0.1, 1.0, 5.0)):
+    """A query ``b h 1 e``, keys ``b h n e``, sizes ``b n``; the louder the query, the more uneven its attention."""
+    batch, heads, n = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 10))
+    width, seed = draw(st.integers(1, 6)), draw(seeds)
+    query = normal(seed, batch, heads, 1, width) * draw(st.sampled_from(loudness))
+    return query, normal(seed + 1, batch, heads, n, width), sizes_of(seed, batch, n).double()
+
+
+def split(keys):
+    """The redundancy of every second token, its partner, and what they were computed from."""
+    tokens = token_metric(keys)
+    source, destination = tokens[:, ::2], tokens[:, 1::2]
+    return *mutual_redundancy(source, destination), source, destination
+
+
+def slack(query, keys, size=None):
+    """How far two computations of A may differ: each score's rounding, twice (numerator and sum), and softmax's own."""
+    width, n = keys.shape[3], keys.shape[2]
+    loudest = float((query.abs() @ keys.abs().transpose(2, 3)).max()) + (0 if size is None else float(size.max().log()))
+    return 2 * (2 * (width + 5) * EPS * (loudest + 1) + (n + 20) * EPS)
+
+
+def agree(found, wanted, atol):
+    torch.testing.assert_close(found, wanted, atol=atol, rtol=0)
+
+
+def by_head(query, keys, size):
+    """The semantic value of each head alone, ``b h n``."""
+    heads = range(keys.shape[1])
+    return torch.stack([semantic_value(query[:, h : h + 1], keys[:, h : h + 1], size) for h in heads], dim=1)
+
+
+def scored(keys, query, size, strategy, units="relative", protected=0, scale=1.0, queries=None):
+    """The candidates and the priority with which the engine scores these tokens."""
+    settings_ = Settings(strategy, "it", Schedule(), "keys" if queries is None else "queries", units)
+    arguments = {"drop": 0, "depth": 0, "protected": protected, "scale": scale, "settings": settings_}
+    return match_tokens(keys if queries is None else queries, keys, query, size, **arguments)[1:]
+
+
+# Redundancy
+
+
+@given(whole_keys())
+def test_redundancy_is_the_highest_cosine(keys):
+    """Proposition 1.1: R is the largest cosine of a source to a destination, and the partner's cosine is R."""
+    redundancy, partner, source, destination = split(keys)
+    for b in range(len(keys)):
+        vectors = reference.metric(keys[b].tolist())
+        matches = reference.redundancy(vectors[::2], vectors[1::2])
+        for i, (highest, _) in enumerate(matches):
+            assert abs(float(redundancy[b, i]) - highest) <= COSINE
+            assert abs(reference.dot(vectors[2 * i], vectors[2 * int(partner[b, i]) + 1]) - highest) <= 2 * COSINE
+    cosines = source @ destination.transpose(1, 2)
+    assert torch.equal(cosines.gather(2, partner[..., None])[..., 0].clamp(-1, 1), redundancy)
+
+
+@given(seeds, st.integers(2, 12), st.integers(1, 4))
+def test_of_tied_destinations_the_first_is_the_partner(seed, n, width):
+    """Proposition 1.1: where cosines are exact, as along the axes, the partner is the first of the best."""
+    generator = torch.Generator().manual_seed(seed)
+    axis = torch.randint(width, (n,), generator=generator)
+    keys = torch.nn.functional.one_hot(axis, width) * whole(seed, n, 1)  # along an axis, against it, or zero
+    redundancy, partner, *_ = split(keys[None, None])
+    vectors = reference.metric([keys.tolist()])
+    expected = reference.redundancy(vectors[::2], vectors[1::2])
+    assert list(zip(redundancy[0].tolist(), partner[0].tolist(), strict=True)) == expected
+
+
+@given(whole_keys())
+def test_scores_repeat_bit_for_bit(keys):
+    """Proposition 1.1: the same call gives the same R and the same partner, ties included."""
+    first, again = split(keys), split(keys.clone())
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+@given(whole_keys(), st.integers(-20, 10))
+def test_the_metric_has_unit_length(keys, power):
+    """Proposition 1.2: the metric has length 1 where the head mean is not shorter than 1e-12; zero stays zero."""
+    length = token_metric(keys * 2.0**power).norm(dim=-1)
+    zero = (keys.sum(1) == 0).all(-1)
+    agree(length, (~zero).double(), COSINE)
+    assert (length[zero] == 0).all()
+
+
+@given(whole_keys())
+def test_a_vanishing_vector_is_like_nothing(keys):
+    """Proposition 1.2: a head mean below 1e-12 is divided by 1e-12, so it is short, and its cosines are near 0."""
+    faint = keys * 2.0**-60
+    agree(token_metric(faint), faint.mean(1) / 1e-12, COSINE)
+    assert token_metric(faint).norm(dim=-1).max() <= 1e-5  # at most 4 sqrt(6) 2^-60 / 1e-12
+
+
+@given(whole_keys(), st.floats(-300, 15))
+def test_redundancy_lies_between_minus_one_and_one(keys, power):
+    """Proposition 1.3: R is in [-1, 1], exactly, and the partner is a destination; no number is NaN."""
+    redundancy, partner, _, destination = split(keys * 10.0**power)
+    assert (redundancy >= -1).all()
+    assert (redundancy <= 1).all()
+    assert partner.min() >= 0
+    assert partner.max() < destination.shape[1]
+
+
+@given(whole_keys(), st.data())
+def test_a_zero_vector_has_redundancy_zero(keys, data):
+    """Proposition 1.3: a zero vector has R = 0 whatever the others are; with a zero destination no R is below 0."""
+    position = data.draw(st.integers(0, keys.shape[2] - 1))
+    keys[:, :, position] = 0
+    redundancy, *_ = split(keys)
+    if position % 2 == 0:
+        assert (redundancy[:, position // 2] == 0).all()
+    else:
+        assert (redundancy >= 0).all()
+
+
+@given(whole_keys(), st.data())
+def test_a_power_of_two_on_a_token_changes_no_bit(keys, data):
+    """Proposition 1.4: R and partners do not see the length of a token's keys: a power of 2 on a token is exact."""
+    powers = data.draw(st.lists(st.integers(-20, 20), min_size=keys.shape[2], max_size=keys.shape[2]))
+    factor = 2.0 ** torch.tensor(powers, dtype=torch.float64)
+    first, scaled = split(keys), split(keys * factor[:, None])
+    assert torch.equal(first[0], scaled[0])
+    assert torch.equal(first[1], scaled[1])
+
+
+@given(whole_keys(), seeds)
+def test_the_length_of_keys_does_not_matter(keys, seed):
+    """Proposition 1.4: any positive factor on a token, common to its heads, leaves the metric: up to rounding."""
+    factor = normal(seed, keys.shape[0], 1, keys.shape[2], 1).exp()
+    zero = (keys.sum(1) == 0).all(-1)  # heads that cancel exactly need not when they are rounded
+    found, wanted = token_metric(keys * factor), token_metric(keys)
+    cancelling = keys.abs().sum(1).norm(dim=-1) / keys.sum(1).norm(dim=-1).clamp_min(1)
+    agree(found[~zero], wanted[~zero], COSINE * float(cancelling.max().clamp_min(1)))
+
+
+@given(st.floats(1.001, 1e6))
+def test_the_length_of_one_head_matters(factor):
+    """Proposition 1.4: a factor on one head alone does move the metric: heads are averaged first."""
+    keys = torch.eye(2, dtype=torch.float64)[None, :, None]  # two heads, at a right angle
+    keys = keys * torch.tensor([factor, 1.0], dtype=torch.float64).view(1, 2, 1, 1)
+    slope = token_metric(keys)[0, 0]
+    assert slope[0] > slope[1]
+    assert abs(float(slope[0] / slope[1]) / factor - 1) <= COSINE
+
+
+@given(whole_keys(), seeds)
+def test_redundancy_does_not_depend_on_the_axes(keys, seed):
+    """Proposition 1.4: one orthogonal map in every head leaves R, up to rounding: here a reflection."""
+    assume(not (keys.sum(1) == 0).all(-1).any())
+    axis = torch.nn.functional.normalize(normal(seed, keys.shape[3]), dim=0)
+    reflected = keys - 2 * (keys @ axis)[..., None] * axis
+    cancelling = keys.norm(dim=-1).sum(1) / keys.sum(1).norm(dim=-1)
+    agree(split(reflected)[0], split(keys)[0], 4 * COSINE * float(cancelling.max()))
+
+
+@given(whole_keys(), st.randoms(use_true_random=False))
+def test_permuting_sources_permutes_redundancy(keys, random):
+    """Proposition 1.5: sources in another order have their R and their partners in that order."""
+    redundancy, partner, source, destination = split(keys)
+    order = random.sample(range(source.shape[1]), source.shape[1])
+    found, its_partner = mutual_redundancy(source[:, order], destination)
+    agree(found, redundancy[:, order], COSINE)
+    clear = margin(source, destination)[:, order] > 4 * COSINE
+    assert torch.equal(its_partner[clear], partner[:, order][clear])
+
+
+@given(whole_keys(least=4), st.randoms(use_true_random=False))
+def test_permuting_destinations_relabels_partners(keys, random):
+    """Proposition 1.5: destinations in another order leave R; without ties the partner is the same token."""
+    redundancy, partner, source, destination = split(keys)
+    order = random.sample(range(destination.shape[1]), destination.shape[1])
+    found, its_partner = mutual_redundancy(source, destination[:, order])
+    agree(found, redundancy, COSINE)
+    clear = margin(source, destination) > 4 * COSINE
+    assert torch.equal(torch.tensor(order)[its_partner][clear], partner[clear])
+
+
+def margin(source, destination):
+    """How far the best destination is ahead of the second; infinite where there is one destination."""
+    cosines = (source @ destination.transpose(1, 2)).sort(dim=-1, descending=True).values
+    if cosines.shape[-1] == 1:
+        return torch.full(cosines.shape[:2], torch.inf, dtype=cosines.dtype)
+    return cosines[..., 0] - cosines[..., 1]
+
+
+# Semantic value
+
+
+@given(attentions(loudness=(0.0, 1.0, 30.0, 1000.0)), st.sampled_from([torch.float32, torch.float64]), st.booleans())
+def test_value_is_a_share(example, dtype, merged):
+    """Proposition 1.6: A is not negative and sums to 1 over the tokens."""
+    query, keys, size = (x.to(dtype) for x in example)
+    value = semantic_value(query, keys, size if merged else None)
+    assert value.dtype == dtype
+    assert (value >= 0).all()
+    agree(value.sum(1), torch.ones(len(keys), dtype=dtype), 4 * (keys.shape[2] + 3) * torch.finfo(dtype).eps)
+
+
+@given(attentions(), st.sampled_from([None, 0.3, 1.0]))
+def test_value_is_the_row_of_proportional_attention(example, scale):
+    """Proposition 1.7: A is what one query gives to each token in Eq. (2), averaged over heads."""
+    query, keys, size = example
+    batch, heads, n, _ = keys.shape
+    each_token = torch.eye(n, dtype=keys.dtype).expand(batch, heads, n, n)
+    rows = proportional_attention(query, keys, each_token, size, scale=scale)
+    agree(semantic_value(query, keys, size, scale), rows[:, :, 0].mean(1), slack(query, keys, size))
+    agree(semantic_value(query, keys, size, scale), by_head_at(query, keys, size, scale), slack(query, keys, size))
+
+
+def by_head_at(query, keys, size, scale):
+    """The reference, image by image."""
+    scale = keys.shape[-1] ** -0.5 if scale is None else scale
+    rows = [
+        reference.value(q[:, 0].tolist(), k.tolist(), s.tolist(), scale)
+        for q, k, s in zip(query, keys, size, strict=True)
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@given(attentions(), seeds, st.floats(1e-3, 1e3))
+def test_a_common_shift_changes_no_value(example, seed, factor):
+    """Proposition 1.8: a vector added to all keys of a head, or a factor on all sizes, leaves A."""
+    query, keys, size = example
+    shifted = keys + normal(seed, keys.shape[0], keys.shape[1], 1, keys.shape[3])
+    wanted = semantic_value(query, keys, size)
+    agree(semantic_value(query, shifted, size), wanted, slack(query, keys, size) + slack(query, shifted, size))
+    agree(semantic_value(query, keys, size * factor), wanted, slack(query, keys, size) + 16 * EPS)
+
+
+@given(attentions())
+def test_no_sizes_are_sizes_of_one(example):
+    """Proposition 1.8: without sizes A is, bit for bit, what sizes of 1 give."""
+    query, keys, size = example
+    assert torch.equal(semantic_value(query, keys, None), semantic_value(query, keys, torch.ones_like(size)))
+
+
+@given(attentions(), st.randoms(use_true_random=False))
+def test_permuting_tokens_permutes_values(example, random):
+    """Proposition 1.9: tokens in another order have their A in that order; the order of heads does not matter."""
+    query, keys, size = example
+    tokens = random.sample(range(keys.shape[2]), keys.shape[2])
+    heads = random.sample(range(keys.shape[1]), keys.shape[1])
+    found = semantic_value(query[:, heads], keys[:, heads][:, :, tokens], size[:, tokens])
+    agree(found, semantic_value(query, keys, size)[:, tokens], slack(query, keys, size))
+
+
+@given(attentions(), st.data())
+def test_a_larger_token_is_valued_more(example, data):
+    """Proposition 1.10: c times a token's size turns its share a of a head into ca / (1 + (c-1)a)."""
+    query, keys, size = example
+    token, factor = data.draw(st.integers(0, keys.shape[2] - 1)), data.draw(st.floats(1, 100))
+    larger = size.clone()
+    larger[:, token] *= factor
+    before = by_head(query, keys, size)
+    wanted = before / (1 + (factor - 1) * before[:, :, token : token + 1])
+    wanted[:, :, token] *= factor
+    atol = slack(query, keys, larger) * 4 * factor  # the formula multiplies the rounding of its input by c
+    agree(semantic_value(query, keys, larger), wanted.mean(1), atol)
+
+
+@given(merges(), seeds)
+def test_merging_duplicates_adds_their_values(example, seed):
+    """Proposition 1.11: tokens with equal keys that merge get, as one, the sum of their A; no other A changes."""
+    x, size, matching = example
+    keys, size = x / x.abs().max(), size.double()
+    merged, merged_size = merge(keys, matching, size)
+    same = unmerge(merged, matching.assignment)  # equal keys wherever tokens merge
+    after, before = torch.stack([merged, merged.flip(2)], 1), torch.stack([same, same.flip(2)], 1)
+    query = normal(seed, len(x), 2, 1, x.shape[2])
+    one_by_one = semantic_value(query, before, size)
+    wanted = torch.zeros_like(merged_size).scatter_add(1, matching.assignment, one_by_one)
+    agree(semantic_value(query, after, merged_size), wanted, 2 * slack(query, before, merged_size))
+
+
+# What neither half depends on
+
+
+@given(whole_keys(), seeds, st.booleans())
+def test_images_of_a_batch_do_not_see_each_other(keys, seed, broken):
+    """Proposition 1.12: other images, even NaN ones, change no bit of an image's R and A; alone it scores the same."""
+    query = whole(seed, len(keys), keys.shape[1], 1, keys.shape[3])
+    others = torch.full_like(keys, torch.nan) if broken else normal(seed, *keys.shape)
+    for b in range(len(keys)):
+        mixed = others.clone()
+        mixed[b] = keys[b]
+        for i in (0, 1):
+            assert torch.equal(split(mixed)[i][b], split(keys)[i][b])
+        assert torch.equal(semantic_value(query, mixed, None)[b], semantic_value(query, keys, None)[b])
+        alone = slice(b, b + 1)
+        agree(split(keys[alone])[0][0], split(keys)[0][b], COSINE)
+        atol = slack(query, keys)
+        agree(semantic_value(query[alone], keys[alone], None)[0], semantic_value(query, keys, None)[b], atol)
+
+
+def laid_out(keys):
+    """The same numbers at other places in memory."""
+    batch, heads, n, width = keys.shape
+    qkv = keys.new_zeros(batch, n, 3, heads, width)
+    qkv[:, :, 1] = keys.transpose(1, 2)
+    longer = keys.new_zeros(batch, heads, 2 * n, width)
+    longer[:, :, ::2] = keys
+    yield qkv[:, :, 1].transpose(1, 2)  # as a projection leaves them
+    yield longer[:, :, ::2]
+    yield keys.transpose(1, 2).contiguous().transpose(1, 2)  # tokens outside heads
+    yield keys.transpose(2, 3).contiguous().transpose(2, 3)  # width outside tokens
+    yield keys.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+
+
+@given(whole_keys(), seeds)
+def test_memory_layout_does_not_matter(keys, seed):
+    """Proposition 1.13: strides change no bit of the metric and of A where products are exact, and R by rounding."""
+    batch, heads, n, width = keys.shape
+    query, size = whole(seed, batch, heads, 1, width), sizes_of(seed, batch, n).double()
+    value, redundancy = semantic_value(query, keys, size, scale=0.25), split(keys)[0]
+    for other in laid_out(keys):
+        assert torch.equal(token_metric(other), token_metric(keys))
+        assert torch.equal(semantic_value(query, other, size, scale=0.25), value)
+        agree(split(other)[0], redundancy, COSINE)
+    expanded = keys[:1].expand_as(keys)
+    found = semantic_value(query[:1].expand_as(query), expanded, size[:1].expand_as(size), scale=0.25)
+    assert torch.equal(found, value[:1].expand_as(found))
+    assert torch.equal(token_metric(expanded), token_metric(keys[:1]).expand(batch, n, width))
+
+
+@given(whole_keys(), st.sampled_from([torch.float16, torch.bfloat16]))
+def test_half_precision_keys_are_compared_in_single(keys, dtype):
+    """Proposition 1.14: the metric of half-precision keys is that of the same numbers in float32, bit for bit."""
+    half = (keys / 3).to(dtype)
+    assert token_metric(half).dtype == torch.float32
+    assert torch.equal(token_metric(half), token_metric(half.float()))
+
+
+@given(seeds, st.integers(1, 10), st.floats(0, 3))
+def test_an_error_in_the_scores_moves_a_value_by_twice_as_much(seed, n, error):
+    """Proposition 1.14: scores off by at most delta put each A off by a factor of at most exp(2 delta)."""
+    each_token = torch.eye(n, dtype=torch.float64)[None, None]  # so that the query is the list of scores
+    scores = normal(seed, 1, 1, 1, n)
+    off = scores + error * normal(seed + 1, 1, 1, 1, n).clamp(-1, 1)
+    before, after = (semantic_value(x, each_token, None, scale=1.0) for x in (scores, off))
+    assert ((after / before).log().abs() <= 2 * error + 100 * EPS).all()
+
+
+@given(attentions(loudness=(0.0, 0.1, 1.0)), st.sampled_from([torch.float16, torch.bfloat16]))
+def test_half_precision_changes_a_value_by_rounding(example, dtype):
+    """Proposition 1.14: with half-precision q and k, A is off by the rounding of its scores, and still sums to 1."""
+    query, keys = (x.to(dtype) for x in example[:2])
+    exact = semantic_value(query.double(), keys.double(), None)
+    found = semantic_value(query, keys, None)
+    assert found.dtype == torch.float32
+    width = keys.shape[3]
+    info = torch.finfo(dtype)
+    loudest = float((query.double().abs() @ keys.double().abs().transpose(2, 3)).max()) * width**-0.5
+    delta = (width + 3) * (info.eps * loudest + info.tiny)  # tiny: products that underflow
+    assert ((found / exact).log().abs() <= 2 * delta + 1e-5).all()
+    agree(found.sum(1), torch.ones(len(keys)), 1e-5)
+
+
+# Units
+
+
+@given(attentions(), st.floats(0, 5))
+def test_relative_values_average_one(example, alpha):
+    """Proposition 1.15: n A has mean 1 over the n tokens, whatever n is; the engine's relative units are n A."""
+    query, keys, size = example
+    n = keys.shape[2]
+    assume(n > 1)
+    value = semantic_value(query, keys, size, 1.0)
+    agree((n * value).mean(1), torch.ones(len(keys), dtype=torch.float64), 4 * (n + 3) * EPS)
+    relative, _ = scored(keys, query, size, S1(alpha))
+    probability, _ = scored(keys, query, size, S1(alpha), units="probability")
+    assert torch.equal(probability.value, value[:, ::2])
+    assert torch.equal(probability.partner_value, value[:, 1::2].gather(1, split(keys)[1]))
+    assert torch.equal(relative.value, n * value[:, ::2])
+    assert torch.equal(relative.partner_value, n * probability.partner_value)
+
+
+@given(merges(), seeds)
+def test_the_mean_share_grows_as_tokens_merge(example, seed):
+    """Proposition 1.15: after r of n tokens merged, A averages 1/(n-r) and relative A still averages 1."""
+    x, size, matching = example
+    merged, merged_size = merge(x / x.abs().max(), matching, size)
+    left = merged.shape[1]
+    assert left < x.shape[1] or matching.merged.shape[1] == 0
+    value = semantic_value(normal(seed, len(x), 1, 1, x.shape[2]), merged[:, None], merged_size.double())
+    agree(value.mean(1), torch.full((len(x),), 1 / left, dtype=torch.float64), 4 * (left + 3) * EPS)
+
+
+@given(attentions(), st.integers(1, 6))
+def test_duplicating_every_token_leaves_relative_values(example, copies):
+    """Proposition 1.16: k copies of every token: each copy has A / k, and the same A in relative units."""
+    query, keys, size = example
+    n = keys.shape[2]
+    many = semantic_value(query, keys.repeat_interleave(copies, 2), size.repeat_interleave(copies, 1))
+    once = semantic_value(query, keys, size).repeat_interleave(copies, 1)
+    atol = slack(query, keys, size) + copies * n * EPS
+    agree(many, once / copies, atol)
+    agree(many * (n * copies), once * n, atol * n * copies)
+
+
+@given(attentions(), st.integers(1, 1000), st.integers(1, 9))
+def test_duplicating_patches_around_one_class_token(example, copies, patches):
+    """Proposition 1.17: with one class token of share a, a head's A becomes A / (k - (k-1)a), in probability units."""
+    query, keys, _ = example
+    assume(keys.shape[2] > 1)
+    keys = keys[:, :, : 1 + patches]
+    n = keys.shape[2]
+    counts = torch.full((len(keys), n), float(copies), dtype=torch.float64)
+    counts[:, 0] = 1
+    once = by_head(query, keys, None)
+    factor = 1 / (copies - (copies - 1) * once[:, :, :1])
+    # A copy's share: laid out one by one where that is short, else as a token of size k that is shared out.
+    if copies <= 8:
+        order = [0] + [i for i in range(1, n) for _ in range(copies)]
+        many = semantic_value(query, keys[:, :, order], None)[:, [0, *range(1, 1 + (n - 1) * copies, copies)]]
+    else:
+        many = semantic_value(query, keys, counts) / counts
+    atol = slack(query, keys, counts) * 4 + 8 * copies * n * EPS
+    agree(many, (once * factor).mean(1), atol)
+
+
+def test_the_factor_around_one_class_token_in_symbols():
+    """Proposition 1.17: f - 1 = (k-1)(na-1) / (n D), f - limit = (1-na) / (n(1-a)D), and the limit, by sympy."""
+    k, p, a = sp.symbols("k p a", positive=True)
+    n, divisor = 1 + p, k - (k - 1) * a
+    factor = (1 + k * p) / (n * divisor)
+    limit = p / (n * (1 - a))
+    assert sp.limit(factor, k, sp.oo).equals(limit)
+    assert sp.simplify(factor - 1 - (k - 1) * (n * a - 1) / (n * divisor)) == 0
+    assert sp.simplify(factor - limit - (1 - n * a) / (n * (1 - a) * divisor)) == 0
+    # D is the new sum of weights over the old one, and the factor on probabilities is 1/D.
+    assert sp.simplify((a + k * (1 - a)) - divisor) == 0
+
+
+@given(st.integers(1, 9), st.integers(1, 8), seeds)
+def test_an_average_class_token_keeps_relative_values_exactly(patches, copies, seed):
+    """Proposition 1.17: relative A is unchanged if and only if the class token's own share is 1/n, where k > 1."""
+    counts = torch.tensor([[1.0] + [float(copies)] * patches], dtype=torch.float64)
+    keys = torch.cat([torch.zeros(1, 1, 1, 1), normal(seed, 1, 1, patches, 1)], dim=2)
+    n, query = 1 + patches, torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    average = keys[:, :, 1:].exp().mean().log()
+    for score in (average, average + 1):
+        keys[:, :, 0] = score
+        once = n * semantic_value(query, keys, None)
+        many = (1 + copies * patches) * semantic_value(query, keys, counts) / counts
+        if score == average:
+            agree(many, once, 100 * EPS * n * copies)
+        elif copies > 1:
+            assert (many > once * (1 + 1e-3)).all()  # a louder class token leaves the patches relatively more
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 6), st.floats(0, 5))
+def test_relative_units_keep_the_order_when_all_is_duplicated(seed, pairs, copies, alpha):
+    """Proposition 1.18: with every pair of neighbours laid out k times, R and S1's relative priority stay."""
+    keys, query = normal(seed, 1, 2, 2 * pairs, 4), normal(seed + 1, 1, 2, 1, 4)
+    order = torch.arange(2 * pairs).view(pairs, 2).repeat_interleave(copies, 0).flatten()
+    source = order[::2] // 2  # which source each copy is a copy of
+    size, many_size = torch.ones(1, 2 * pairs, dtype=torch.float64), torch.ones(1, len(order), dtype=torch.float64)
+    for units, shared in (("relative", 1), ("probability", copies)):
+        one, priority = scored(keys, query, size, S1(alpha), units)
+        _, found = scored(keys[:, :, order], query, many_size, S1(alpha), units)
+        wanted = one.redundancy - alpha * one.value / shared
+        agree(found, wanted[:, source], 100 * COSINE + 10 * alpha * len(order) * slack(query, keys))
+        if units == "relative":
+            agree(wanted, priority, 0)
+
+
+def test_probability_units_can_turn_the_order_around():
+    """Proposition 1.18: two sources whose S1 order in probability units turns when every token is laid out 4 times."""
+    first, its_partner = [1.0, 0.0, 0.0, 0.0], [0.9, 0.19**0.5, 0.0, 0.0]  # R = 0.9
+    second, other_partner = [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.8, 0.6]  # R = 0.8
+    keys = torch.tensor([[[first, its_partner, second, other_partner]]], dtype=torch.float64)
+    size = torch.tensor([[5.0, 1.0, 1.0, 3.0]], dtype=torch.float64)
+    query = torch.zeros(1, 1, 1, 4, dtype=torch.float64)  # all scores alike: A is the share of the patches
+
+    def priorities(copies, strategy, units):
+        many = keys.repeat(1, 1, copies, 1), query, size.repeat(1, copies)
+        return scored(*many, strategy, units)[1][0, :2].tolist()
+
+    for copies, expected in ((1, [0.9 - 0.5 * 0.5, 0.8 - 0.5 * 0.1]), (4, [0.9 - 0.5 * 0.125, 0.8 - 0.5 * 0.025])):
+        assert torch.allclose(torch.tensor(priorities(copies, S1(0.5), "probability")), torch.tensor(expected))
+    (a, b), (a4, b4) = (priorities(copies, S1(0.5), "probability") for copies in (1, 4))
+    assert a < b
+    assert a4 > b4
+    for copies in (1, 4):
+        a, b = priorities(copies, S1(0.5 / 4), "relative")
+        assert a < b
+
+
+@given(st.integers(0, 62), st.integers(1, 64), st.integers(0, 64), st.integers(1, 64), st.integers(1, 8))
+def test_where_probability_units_turn_the_order(low, ahead, value, more, alpha):
+    """Proposition 1.18: of R1 > R2 and A1 > A2, the first comes first if and only if k > alpha (A1-A2) / (R1-R2)."""
+    for power in range(12):
+        copies = 2**power  # dyadic numbers: the priorities are exact
+        numbers = ([low + ahead, low], [value + more, value])
+        redundancy, share = (torch.tensor([x], dtype=torch.float64) / 128 for x in numbers)
+        one = torch.ones_like(share)
+        priority = S1(alpha)(Candidates(redundancy, share / copies, one, one, one, depth=0))
+        assert bool(priority[0, 0] > priority[0, 1]) == (copies * ahead > alpha * more)
+
+
+@given(attentions(), st.floats(0, 10))
+def test_a_published_alpha_carries_over(example, alpha):
+    """Proposition 1.19: R - 30 alpha A is S1(30 alpha) in probability units, and S1(30 alpha / n) in relative units."""
+    query, keys, size = example
+    n = keys.shape[2]
+    assume(n > 1)
+    published, priority = scored(keys, query, size, S1(30 * alpha), "probability")
+    assert torch.equal(priority, published.redundancy - 30 * alpha * published.value)
+    _, relative = scored(keys, query, size, S1(30 * alpha / n))
+    agree(relative, priority, 8 * EPS * (1 + 30 * alpha))
+
+
+@given(seeds, st.integers(1, 3), st.integers(4, 12), st.integers(2, 5), st.integers(0, 2), st.booleans(), st.booleans())
+def test_one_block_scores_as_defined(seed, heads, n, width, protected, queries, relative):
+    """Proposition 1.20: R, A, partners and Eq. (1) of a whole block are those of a reference that loops over tokens."""
+    batch, scale = 2, width**-0.5
+    q, k = normal(seed, batch, heads, n, width), normal(seed + 1, batch, heads, n, width)
+    size = sizes_of(seed, batch, n).double()
+    size[:, :protected] = 1
+    for strategy, fuse in ((S1(0.3), lambda r, a: r - 0.3 * a), (S2(), None)):
+        units = "relative" if relative else "probability"
+        found, priority = scored(k, q[:, :, :1], size, strategy, units, protected, scale, q if queries else None)
+        for b in range(batch):
+            compared = (q if queries else k)[b].tolist()
+            wanted = reference.score_block(
+                compared,
+                k[b].tolist(),
+                q[b, :, 0].tolist(),
+                size[b].tolist(),
+                protected=protected,
+                scale=scale,
+                relative=relative,
+                fuse=fuse or (lambda r, a: r / a if r >= 0 else r * a),
+            )
+            # Head means of Gaussian numbers may cancel: a thousand times the rounding of one product allows for it.
+            close = {"atol": 1e-11 * n, "rtol": 1e-9}
+            for name in ("redundancy", "value", "partner_value"):
+                torch.testing.assert_close(getattr(found, name)[b].tolist(), getattr(wanted, name), **close)
+            assert found.partner_size[b].tolist() == [float(size[b, j]) for j in wanted.partners]
+            assert found.size[b].tolist() == [float(size[b, i]) for i in wanted.sources]
+            torch.testing.assert_close(priority[b].tolist(), wanted.priority, **close)

@@ -1,0 +1,216 @@
+"""Page 7, inverse sampling: giving every patch its token back, and what merging first has cost."""
+
+import reference_merging as reference
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turbo.attention import proportional_attention
+from turbo.merging import merge, unmerge
+from turbo.testing.generators import chains, merges, normal, seeds
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 4))
+
+
+def inner(x, y, size):
+    """The size-weighted inner product of two sequences, per image."""
+    return ((x * y).sum(2) * size.double()).sum(1)
+
+
+def project(x, matching, size):
+    """Merge and restore."""
+    return unmerge(merge(x, matching, size)[0], matching.assignment)
+
+
+def inner_slack(x, y, matching, size):
+    """How far rounding of merged tokens may take an inner product with y, or with its projection."""
+    error = reference.rounding(x, matching.merged.shape[1])
+    return float(size.sum(1).max()) * x.shape[2] * float(y.abs().max()) * error
+
+
+def heads(x, h):
+    """``b n (h e)`` -> ``b h n e``."""
+    return x.unflatten(2, (h, -1)).transpose(1, 2)
+
+
+@given(merges(), st.sampled_from(DTYPES))
+def test_every_position_gets_its_token(example, dtype):
+    """Proposition 7.1: each original position holds its token bit for bit, in the same dtype and the full length."""
+    x, _, matching = example
+    tokens = x[:, : matching.kept.shape[1]].to(dtype)
+    restored = unmerge(tokens, matching.assignment)
+    assert restored.shape == x.shape
+    assert restored.dtype == dtype
+    for b in range(len(x)):
+        for position, place in enumerate(matching.assignment[b].tolist()):
+            assert torch.equal(restored[b, position], tokens[b, place])
+
+
+@given(merges())
+def test_restored_groups_are_constant(example):
+    """Proposition 7.1: a source's position holds what its destination's position holds."""
+    x, size, matching = example
+    restored = project(x, matching, size)
+    for b in range(len(x)):
+        assert torch.equal(restored[b][matching.merged[b]], restored[b][matching.destination[b]])
+
+
+@given(merges())
+def test_restoring_depends_on_neither_layout_nor_batch(example):
+    """Proposition 7.1: strides, shared rows and the other images of the batch change no bit."""
+    x, _, matching = example
+    tokens = x[:, : matching.kept.shape[1]]
+    wanted = unmerge(tokens.contiguous(), matching.assignment)
+    columns_first = tokens.transpose(1, 2).contiguous().transpose(1, 2)
+    rows_apart = matching.assignment.t().contiguous().t()
+    assert torch.equal(unmerge(columns_first, rows_apart), wanted)
+    for b in range(len(x)):
+        one = slice(b, b + 1)
+        assert torch.equal(unmerge(tokens[one], matching.assignment[one])[0], wanted[b])
+    shared = unmerge(tokens[:1].expand_as(tokens), matching.assignment[:1].expand_as(matching.assignment))
+    assert torch.equal(shared, wanted[:1].expand_as(wanted))
+
+
+@given(merges(), st.sampled_from(DTYPES))
+def test_merge_after_unmerge_changes_nothing(example, dtype):
+    """Proposition 7.2: tokens that are restored and merged again are the very same, bit for bit, in every dtype."""
+    x, size, matching = example
+    tokens = x[:, : matching.kept.shape[1]].to(dtype)
+    assert torch.equal(merge(unmerge(tokens, matching.assignment), matching, size)[0], tokens)
+
+
+@given(merges(), st.sampled_from(DTYPES))
+def test_unmerge_after_merge_is_a_projection(example, dtype):
+    """Proposition 7.3: merging and restoring twice is doing so once, bit for bit, in every dtype."""
+    x, size, matching = example
+    once = project(x.to(dtype), matching, size)
+    assert torch.equal(project(once, matching, size), once)
+
+
+@given(merges(), seeds)
+def test_merging_and_restoring_are_adjoint(example, seed):
+    """Proposition 7.4: <merge x, y> weighted by merged sizes = <x, unmerge y> weighted by sizes."""
+    x, size, matching = example
+    merged, merged_size = merge(x, matching, size)
+    y = normal(seed, *merged.shape)
+    found, wanted = inner(merged, y, merged_size), inner(x, unmerge(y, matching.assignment), size)
+    torch.testing.assert_close(found, wanted, atol=2 * inner_slack(x, y, matching, size), rtol=0)
+
+
+@given(merges(), seeds)
+def test_the_projection_is_self_adjoint(example, seed):
+    """Proposition 7.4: <P x, y> = <x, P y> in the size-weighted inner product."""
+    x, size, matching = example
+    y = float(x.abs().max()) * normal(seed, *x.shape)
+    found, wanted = (inner(project(x, matching, size), y, size), inner(x, project(y, matching, size), size))
+    allowed = 2 * (inner_slack(x, y, matching, size) + inner_slack(y, x, matching, size))
+    torch.testing.assert_close(found, wanted, atol=allowed, rtol=0)
+
+
+@given(merges(), seeds)
+def test_what_is_lost_is_orthogonal_to_what_is_left(example, seed):
+    """Proposition 7.5: x - P x is orthogonal to every restored sequence, so the squared lengths add up."""
+    x, size, matching = example
+    restored = project(x, matching, size)
+    lost = x - restored
+    y = unmerge(normal(seed, *x.shape)[:, : matching.kept.shape[1]], matching.assignment)
+    zero = torch.zeros(len(x), dtype=torch.float64)
+    torch.testing.assert_close(inner(lost, y, size), zero, atol=2 * inner_slack(x, y, matching, size), rtol=0)
+    total = inner(restored, restored, size) + inner(lost, lost, size)
+    torch.testing.assert_close(total, inner(x, x, size), atol=10 * inner_slack(x, x, matching, size), rtol=0)
+
+
+@given(merges(), seeds)
+def test_the_error_of_restoring_is_the_scatter_within_groups(example, seed):
+    """Proposition 7.6: it is the loss by pairs, and no other choice of tokens restores x with less error."""
+    x, size, matching = example
+    restored = project(x, matching, size)
+    found = inner(x - restored, x - restored, size)
+    weight, wanted = size.double(), torch.zeros(len(x), dtype=torch.float64)
+    for b, places in enumerate(matching.assignment.tolist()):
+        for i in range(len(places)):
+            for j in range(i):
+                if places[i] == places[j]:
+                    total = weight[b][matching.assignment[b] == places[i]].sum()
+                    wanted[b] += weight[b, i] * weight[b, j] * (x[b, i] - x[b, j]).square().sum() / total
+    allowed = 10 * inner_slack(x, x, matching, size)
+    torch.testing.assert_close(found, wanted, atol=allowed, rtol=0)
+    other = x - unmerge(normal(seed, *x.shape)[:, : matching.kept.shape[1]], matching.assignment)
+    assert (inner(other, other, size) >= found - allowed).all()
+
+
+@given(merges())
+def test_a_pointwise_map_may_run_on_merged_tokens(example):
+    """Proposition 7.7: unmerge(f(y)) = f(unmerge(y)) bit for bit, for maps of correctly rounded operations."""
+    x, size, matching = example
+    tokens, _ = merge(x, matching, size)
+
+    def f(t):
+        return 3 * t.clamp_min(0) + t * t - t / 7
+
+    assert torch.equal(unmerge(f(tokens), matching.assignment), f(unmerge(tokens, matching.assignment)))
+
+
+@given(merges(), seeds)
+def test_a_feed_forward_may_run_on_merged_tokens(example, seed):
+    """Proposition 7.7: with a residual feed-forward g, restoring g(merge(x)) gives g(x) for group-constant x."""
+    x, size, matching = example
+    x = project(x, matching, size)
+    width, hidden = x.shape[2], 4
+    first, second = normal(seed, width, hidden), normal(seed + 1, hidden, width)
+
+    def g(t):
+        return t + torch.nn.functional.gelu(t @ first) @ second
+
+    found = unmerge(g(merge(x, matching, size)[0]), matching.assignment)
+    # A matrix product may add in another order for another number of rows: 5 + 4 terms, each rounds twice.
+    scale = (x.abs() + x.abs() @ first.abs() @ second.abs()).max()
+    torch.testing.assert_close(found, g(x), atol=32 * torch.finfo(x.dtype).eps * float(scale), rtol=0)
+
+
+@given(merges(), shapes, seeds)
+def test_self_attention_may_run_on_merged_tokens(example, shape, seed):
+    """Proposition 7.8: with sizes, attention of merged tokens restored is attention of the restored sequence."""
+    x, size, matching = example
+    (h, e), assignment = shape, matching.assignment
+    _, merged_size = merge(x, matching, size)
+    q, k, v = (normal(seed + i, len(x), matching.kept.shape[1], h * e) for i in range(3))
+    output = proportional_attention(*(heads(t, h) for t in (q, k, v)), merged_size)
+    restored = unmerge(output.transpose(1, 2).flatten(2), assignment)
+    full = proportional_attention(*(heads(unmerge(t, assignment), h) for t in (q, k, v)), size)
+    # The logarithm of a size is single precision: a score is off by eps·log s, a mean by twice as much times |v|.
+    logarithm = max(1.0, float(merged_size.max().log()))
+    allowed = 4 * torch.finfo(torch.float32).eps * logarithm * float(v.abs().max())
+    torch.testing.assert_close(restored, full.transpose(1, 2).flatten(2), atol=allowed, rtol=0)
+
+
+@given(merges(), shapes, st.integers(1, 5), seeds)
+def test_cross_attention_may_run_on_merged_tokens(example, shape, words, seed):
+    """Proposition 7.9: queries that read a text need no sizes: each merged query reads as its patches would."""
+    x, _, matching = example
+    (h, e), assignment = shape, matching.assignment
+    q = normal(seed, len(x), matching.kept.shape[1], h * e)
+    k, v = (normal(seed + i, len(x), h, words, e) for i in (1, 2))
+    restored = unmerge(proportional_attention(heads(q, h), k, v).transpose(1, 2).flatten(2), assignment)
+    full = proportional_attention(heads(unmerge(q, assignment), h), k, v).transpose(1, 2).flatten(2)
+    # The same arithmetic for another number of rows: double precision's rounding of scores well below 1000.
+    torch.testing.assert_close(restored, full, atol=1e-12 * float(v.abs().max()), rtol=0)
+
+
+@given(chains())
+def test_several_merges_are_restored_by_following_the_assignments(chain):
+    """Proposition 7.10: restoring merge by merge, last first, is restoring once by the composed assignment."""
+    x, _, matchings = chain
+    tokens, size = x, torch.ones(x.shape[:2])
+    places = torch.arange(x.shape[1]).expand(len(x), -1)
+    for matching in matchings:
+        tokens, size = merge(tokens, matching, size)
+        places = matching.assignment.gather(1, places)
+    step_by_step = tokens
+    for matching in reversed(matchings):
+        step_by_step = unmerge(step_by_step, matching.assignment)
+    assert torch.equal(step_by_step, unmerge(tokens, places))
+    # A token is repeated as often as its size says.
+    for row, sizes in zip(places, size, strict=True):
+        assert torch.equal(row.bincount(minlength=tokens.shape[1]).float(), sizes)
