@@ -3,8 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 TEST_OPTIONS ?= -n 2
+MUTANTS_OPTIONS ?= --max-children 2
+MINUTES ?= 30
 
-.PHONY: help install demo test check docs bench clean
+.PHONY: help install demo test check docs bench mutants nightly clean
 help:  ## Show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -42,5 +44,15 @@ bench: $(READY)  ## Time full-size models, interleaved; results into benchmarks/
 	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 9 \
 		--json benchmarks/results/blip-base-384.json
 
+mutants: $(READY)  ## Break the core in a thousand ways, one at a time: the tests must notice each (half an hour)
+	rm -rf mutants
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=mutants $(BIN)/mutmut run $(MUTANTS_OPTIONS)
+	$(BIN)/python benchmarks/mutants.py
+
+nightly: $(READY)  ## Search the properties with random examples for MINUTES, 30 by default, in whole rounds of 2000 each
+	end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while \
+		OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q $(TEST_OPTIONS) property_tests; \
+	do [ $$(date +%s) -lt $$end ] || exit 0; done; exit 1
+
 clean:  ## Remove what the other commands made, .venv included
-	rm -rf .venv site out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv site out mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

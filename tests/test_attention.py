@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 from turbo.attention import proportional_attention
 
@@ -55,6 +57,32 @@ def test_dtype_is_kept(dtype):
     repeated = wide.repeat_interleave(repeats, dim=2)
     exact = plain(wide, repeated, repeated, 0.5)
     torch.testing.assert_close(out.double(), exact, atol=3e-2 if dtype.itemsize == 2 else 1e-5, rtol=0)
+
+
+class Masks(TorchFunctionMode):
+    """Notes the mask of every call of torch's fused attention, and lets it run."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention:
+            self.found.append(kwargs["attn_mask"])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_bias_is_one_row_in_the_precision_of_the_query(dtype):
+    """What torch's fused kernels take; no map of the attention is made, and without sizes there is no bias."""
+    q = draw(2, 3, 5, 4).to(dtype)
+    with Masks() as masks:
+        proportional_attention(q, q, q, torch.full((2, 5), 2.0))
+        proportional_attention(q, q, q)
+    bias, none = masks.found
+    assert bias.shape == (2, 1, 1, 5)
+    assert bias.dtype == dtype
+    assert none is None
 
 
 def test_dropout_drops():

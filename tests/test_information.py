@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from turbo.information import mutual_redundancy, semantic_value, token_metric
 
@@ -50,6 +51,7 @@ def test_scores_have_at_least_single_precision(given, computed):
     assert token_metric(k).dtype == computed
     assert semantic_value(q, k, None).dtype == computed
     assert semantic_value(q, k, size).dtype == computed
+    assert semantic_value(q, k, size.double()).dtype == computed  # whatever sizes are
 
 
 def test_half_precision_does_not_tie_cosines_that_differ():
@@ -87,6 +89,53 @@ def test_value_is_one_row_of_the_full_attention_map(scale, merged):
     whole = scores.softmax(dim=-1).mean(dim=1)
     value = semantic_value(q[:, :, :1], k, size, scale)
     torch.testing.assert_close(value, whole[:, 0], atol=1e-12, rtol=0)
+
+
+def heads_outside(*shape, **options):
+    """``b h n e`` as a batched product leaves it: each head's tokens lie together."""
+    return draw(*shape, **options).contiguous()
+
+
+def heads_inside(*shape, **options):
+    """``b h n e`` as a projection leaves it: each token's heads lie together."""
+    return draw(*shape, **options).transpose(1, 2).contiguous().transpose(1, 2)
+
+
+layouts = pytest.mark.parametrize("layout", [heads_outside, heads_inside])
+
+
+@layouts
+@pytest.mark.parametrize("shape", [(2, 3, 7, 4), (1, 3, 5, 2), (3, 1, 6, 4), (2, 3, 1, 4), (2, 2, 2, 2), (2, 5, 4, 1)])
+def test_value_does_not_depend_on_how_keys_lie_in_memory(layout, shape):
+    b, h, n, e = shape
+    q, k = draw(b, h, 1, e, seed=1), layout(*shape)
+    for image in range(b):
+        row = torch.zeros(n, dtype=torch.float64)
+        for head in range(h):
+            scores = torch.stack([(q[image, head, 0] * k[image, head, i]).sum() for i in range(n)])
+            row += (scores / e**0.5).softmax(dim=0) / h
+        torch.testing.assert_close(semantic_value(q, k, None)[image], row, atol=1e-12, rtol=0)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any kernel wrote; a view writes none."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            self.elements = max(self.elements, out.numel())
+        return out
+
+
+@layouts
+def test_keys_are_never_copied(layout):
+    """Nothing larger than the scores is written: not the keys, which are e times as large, nor an n x n map."""
+    q, k = draw(2, 3, 1, 32, seed=1), layout(2, 3, 50, 32)
+    with Largest() as largest:
+        semantic_value(q, k, None)
+    assert largest.elements <= max(2 * 3 * 50, 2 * 3 * 3 * 32)  # b h n, or the block-diagonal query b h (h e)
 
 
 def test_value_is_a_share():

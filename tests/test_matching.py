@@ -9,7 +9,7 @@ from turbo.matching import parity, select
 @pytest.mark.parametrize(("n", "protected"), [(n, protected) for protected in range(4) for n in range(protected, 9)])
 def test_parity_splits_unprotected_positions_by_parity_of_the_whole_sequence(n, protected):
     partition = parity(n, protected)
-    positions = list(range(n))
+    positions = list(range(n + 3))  # longer than the sequence: roles end with it
     source, destination = positions[partition.source], positions[partition.destination]
     assert source == [i for i in range(protected, n) if i % 2 == 0]
     assert destination == [i for i in range(protected, n) if i % 2 == 1]
@@ -56,6 +56,14 @@ def test_shapes_and_types():
     fields = (matching.assignment, matching.kept, matching.merged, matching.destination)
     assert [tuple(t.shape) for t in fields] == [(2, 9), (2, 6), (2, 3), (2, 3)]
     assert {t.dtype for t in fields} == {torch.int64}
+
+
+def test_a_matching_stays_on_the_device_of_the_priorities():
+    partition = parity(9, 1)
+    priority = torch.zeros(2, partition.sources, device="meta")
+    matching = select(priority, torch.zeros_like(priority, dtype=torch.int64), 3, partition)
+    for field in (matching.assignment, matching.kept, matching.merged, matching.destination):
+        assert field.device == priority.device
 
 
 def test_infinite_priorities_are_ordered_like_any_other():

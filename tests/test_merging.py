@@ -71,6 +71,25 @@ def test_dtype_is_kept_and_sizes_are_single_precision(dtype):
     assert unmerge(merged, matching.assignment).dtype == dtype
 
 
+def test_sizes_are_single_precision_whatever_the_default_is():
+    x, _, matching = example()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert merge(x, matching)[1].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_results_stay_on_the_device_of_the_tokens():
+    partition = parity(9, 1)
+    priority = torch.zeros(2, partition.sources, device="meta")
+    matching = select(priority, torch.zeros_like(priority, dtype=torch.int64), 3, partition)
+    x = torch.zeros(2, 9, 5, device="meta")
+    merged, size = merge(x, matching)
+    assert merged.device == size.device == unmerge(merged, matching.assignment).device == x.device
+
+
 def test_the_input_is_not_written_to():
     x, size, matching = example()
     before, size_before = x.clone(), size.clone()
