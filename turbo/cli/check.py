@@ -84,18 +84,17 @@ def _is_own(value: object, module: str) -> bool:
 
 
 def show_results(console: Console, results: list[Result]) -> None:
-    """A table per case, failures in full below it, and a line that sums up."""
+    """A table per case, reasons and failures in full below it, and a line that sums up."""
     for case in dict.fromkeys(result.case for result in results):
         mine = [result for result in results if result.case == case]
-        table = Table("check", "outcome", "remark", title=case, title_justify="left")
-        table.columns[0].no_wrap = table.columns[1].no_wrap = True
+        table = Table("check", "outcome", title=case, title_justify="left")
         for result in mine:
-            remark = "" if result.outcome == "failed" else result.detail
-            table.add_row(result.check, Text(result.outcome, style=STYLES.get(result.outcome, "green")), Text(remark))
+            table.add_row(result.check, Text(result.outcome, style=STYLES.get(result.outcome, "green")))
         console.print(table)
-        for result in mine:
-            if not result.ok:
-                console.print(Text.assemble((f"{result.check}: ", "bold red"), result.detail, "\n"))
+        for result in sorted(mine, key=lambda result: not result.ok):  # failures last, where they are seen
+            if result.detail:
+                style = STYLES.get(result.outcome, "green")
+                console.print(Text.assemble((f"{result.check}: ", style), result.detail, "" if result.ok else "\n"))
     bad = sum(not result.ok for result in results)
     passed = sum(result.outcome == "passed" for result in results)
     rest = len(results) - passed - bad
