@@ -48,6 +48,7 @@ mutants: $(READY)  ## Break the core in a thousand ways, one at a time: the test
 	rm -rf mutants
 	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=mutants $(BIN)/mutmut run $(MUTANTS_OPTIONS)
 	$(BIN)/python benchmarks/mutants.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants_by_test.py
 
 nightly: $(READY)  ## Search the properties with random examples for MINUTES, 30 by default, in whole rounds of 2000 each
 	end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while \

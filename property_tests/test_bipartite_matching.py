@@ -1,5 +1,6 @@
 """Page 3, bipartite matching: which tokens may merge, which do, and where every token goes."""
 
+import hypothesis
 import pytest
 import reference_merging as reference
 import torch
@@ -26,6 +27,17 @@ def example(sequence, seed, batch=2, levels=None):
     else:
         priority = torch.rand(shape, generator=generator, dtype=torch.float64).argsort(dim=1).double()
     return priority, torch.randint(partition.destinations, shape, generator=generator), drop, partition
+
+
+def nothing_merges(n, protected):
+    """A drop of 0, which `matchings` does not draw: matching, n, protected and drop."""
+    partition = parity(n, protected)
+    partner = torch.zeros(2, partition.sources, dtype=torch.int64)
+    return select(partner.double(), partner, 0, partition), n, protected, 0
+
+
+no_merge = hypothesis.example(nothing_merges(7, 1))
+no_destination = hypothesis.example(nothing_merges(3, 2))
 
 
 def pairs(matching, b):
@@ -57,6 +69,8 @@ def test_parity_is_a_partition(sequence):
 
 
 @given(matchings())
+@no_merge
+@no_destination
 def test_the_count_is_exact(example):
     """Proposition 3.2: exactly `drop` tokens go and n - drop places are left."""
     matching, n, _, drop = example
@@ -65,6 +79,8 @@ def test_the_count_is_exact(example):
 
 
 @given(matchings())
+@no_merge
+@no_destination
 def test_every_token_has_one_place(example):
     """Proposition 3.2: kept and merged tokens are all tokens, each once; the assignment reaches every place."""
     matching, n, _, drop = example
@@ -75,6 +91,8 @@ def test_every_token_has_one_place(example):
 
 
 @given(matchings())
+@no_merge
+@no_destination
 def test_kept_is_a_right_inverse_of_the_assignment(example):
     """Proposition 3.2: a kept token goes where it stays; a merged one goes where its destination stays."""
     matching, n, _, drop = example
@@ -86,6 +104,8 @@ def test_kept_is_a_right_inverse_of_the_assignment(example):
 
 
 @given(matchings())
+@no_merge
+@no_destination
 def test_protected_tokens_keep_their_position(example):
     """Proposition 3.3: protected tokens stay in front, in order, and nothing merges into them."""
     matching, _, protected, _ = example
@@ -97,6 +117,8 @@ def test_protected_tokens_keep_their_position(example):
 
 
 @given(matchings())
+@no_merge
+@no_destination
 def test_sources_merge_into_destinations_and_order_is_kept(example):
     """Proposition 3.3: even merges into odd; what stays is in order within each part, sources first."""
     matching, _, protected, _ = example

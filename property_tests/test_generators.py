@@ -16,6 +16,7 @@ CORNERS = {
     "a sequence of one token": (sequences(), lambda s: s[0] == 1),
     "half of the unprotected tokens": (sequences(1), lambda s: s[2] == (s[0] - s[1]) // 2 and s[2] > 2),
     "distillation and class token": (sequences(1), lambda s: s[1] == 2 and s[2] > 0),
+    "nothing merges": (matchings(), lambda m: m[3] == 0 and m[0].merged.shape[1] == 0),
     "one token left": (matchings(), lambda m: m[1] - m[3] == 1),
     "a destination of several sources": (
         matchings(),

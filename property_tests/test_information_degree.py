@@ -174,7 +174,7 @@ def test_the_length_of_keys_does_not_matter(keys, seed):
 
 @given(st.floats(1.001, 1e6))
 def test_the_length_of_one_head_matters(factor):
-    """Proposition 1.4: a factor on one head alone does move the metric: heads are averaged first."""
+    """Proposition 1.4: a factor on one head alone can move the metric: heads are averaged first."""
     keys = torch.eye(2, dtype=torch.float64)[None, :, None]  # two heads, at a right angle
     keys = keys * torch.tensor([factor, 1.0], dtype=torch.float64).view(1, 2, 1, 1)
     slope = token_metric(keys)[0, 0]
@@ -285,7 +285,7 @@ def test_permuting_tokens_permutes_values(example, random):
 
 @given(attentions(), st.data())
 def test_a_larger_token_is_valued_more(example, data):
-    """Proposition 1.10: c times a token's size turns its share a of a head into ca / (1 + (c-1)a)."""
+    """Proposition 1.10: f times a token's size turns its share a of a head into fa / (1 + (f-1)a)."""
     query, keys, size = example
     token, factor = data.draw(st.integers(0, keys.shape[2] - 1)), data.draw(st.floats(1, 100))
     larger = size.clone()
@@ -293,7 +293,7 @@ def test_a_larger_token_is_valued_more(example, data):
     before = by_head(query, keys, size)
     wanted = before / (1 + (factor - 1) * before[:, :, token : token + 1])
     wanted[:, :, token] *= factor
-    atol = slack(query, keys, larger) * 4 * factor  # the formula multiplies the rounding of its input by c
+    atol = slack(query, keys, larger) * 4 * factor  # the formula multiplies the rounding of its input by f
     agree(semantic_value(query, keys, larger), wanted.mean(1), atol)
 
 

@@ -78,14 +78,14 @@ def test_both_answers_occur():
 
 @given(functions())
 def test_informativity_of_a_ball_lies_in_a_ball(function):
-    """Proposition 8.2: continuous at a, I maps some B(a, ε) into B(I(a), η0), and into a B(I(a), η) with η <= η0."""
+    """Proposition 8.2: continuous at a, I maps some B(a, ε) into B(I(a), η0), and one into a B(I(a), η) with η < η0."""
     source, target, f, a = function
-    assume(continuous(source, target, f, a))
-    for largest in target.radii:
-        images = [{f[x] for x in source.ball(a, epsilon)} for epsilon in source.radii]
-        inside = [image for image in images if image <= target.ball(f[a], largest)]
+    around = source.neighbourhoods(a)  # continuity as Proposition 8.1 has it, the conclusion in balls
+    assume(all(preimage(f, v) in around for v in target.neighbourhoods(f[a])))
+    for eta in target.radii:  # each η0 > 0.5 and, below it, an η
+        inside = [epsilon for epsilon in source.radii if source.ball(a, epsilon) <= preimage(f, target.ball(f[a], eta))]
         assert inside
-        assert all(any(image <= target.ball(f[a], eta) for eta in target.radii if eta <= largest) for image in inside)
+        assert {f[x] for x in source.ball(a, max(inside))} <= target.ball(f[a], eta)
 
 
 class Readout:
@@ -137,9 +137,9 @@ def test_informativity_changes_no_more_than_the_merged_distance_allows(seed, n, 
 
 
 def curvature(seed, n):
-    """C of Proposition 8.3, from tanh x <= x, 1 - exp(-x) <= x and a diameter of at most D0 + 2‖b‖."""
+    """C of Proposition 8.3, from tanh x <= x, 1 - exp(-x) <= x and a diameter of at most D0 + ‖b‖."""
     query, a, b = (float(normal(seed + i, 1, 4).norm()) for i in (0, 3, 4))
-    widest = MergeOfTwo(seed, n, 0.0).diameter + 2 * b
+    widest = MergeOfTwo(seed, n, 0.0).diameter + b
     return query * a * b / 8 + (query * a) ** 2 / 32 * widest
 
 

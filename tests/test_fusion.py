@@ -1,15 +1,16 @@
 """Fusion strategies: the supplement's formulas on their domain, and good behaviour at its edges."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
 from turbo.engine.score import check_strategy
 from turbo.errors import TurboError
-from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Random, ToMe, Ward
+from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, Random, ToMe, Ward
 
-ALL = [S1(0.3), S2(), S3(0.3), S4(0.3, 1.3, 2), Attention(), Bound(), Random(), ToMe(), Ward()]
+ALL = [S1(0.3), S2(), S3(0.3), S4(0.3, 1.3, 2), Attention(), Bound(), Distortion(), Random(), ToMe(), Ward()]
 each = pytest.mark.parametrize("strategy", ALL, ids=repr)
 
 # Every pair of a redundancy and a value; αA reaches 30, far beyond the domain of S3.
@@ -101,9 +102,10 @@ def test_finite_at_every_edge(strategy):
 
 @each
 def test_priority_keeps_shape_and_precision(strategy):
-    for dtype in (torch.float32, torch.float64):
+    for dtype, of_sizes in itertools.product((torch.float32, torch.float64), repeat=2):
         r, a = (x[:4, :6].to(dtype) for x in GRID)
-        priority = strategy(candidates(r, a))
+        size = torch.ones_like(r, dtype=of_sizes)
+        priority = strategy(dataclasses.replace(candidates(r, a), size=size, partner_size=size))
         assert priority.shape == (4, 6)
         assert priority.dtype == dtype
 
@@ -146,12 +148,14 @@ def test_s3_beyond_its_domain():
     torch.testing.assert_close(S3(1.0)(candidates(r, a)), expected)
 
 
-def test_attention_bound_and_ward_are_their_formulas():
+def test_attention_bound_ward_and_distortion_are_their_formulas():
     c = inside()
     a, b, r = c.value, c.partner_value, c.redundancy
     torch.testing.assert_close(Attention()(c), -a, atol=0, rtol=0)
     torch.testing.assert_close(Bound()(c), -a * (1 - r))
     torch.testing.assert_close(Ward()(c), -a * b / (a + b) * (1 - r))
+    c = dataclasses.replace(c, size=torch.full_like(r, 3), partner_size=torch.full_like(r, 5))
+    torch.testing.assert_close(Distortion()(c), -(a * 25 + b * 9) / 64 * (1 - r))
 
 
 def test_ward_treats_both_ends_alike_and_nobody_attended_costs_nothing():
@@ -162,9 +166,9 @@ def test_ward_treats_both_ends_alike_and_nobody_attended_costs_nothing():
     assert float(Ward()(candidates(zero - 1, zero, zero))) == 0
 
 
-@pytest.mark.parametrize("strategy", [Bound(), Ward()], ids=repr)
+@pytest.mark.parametrize("strategy", [Bound(), Ward(), Distortion()], ids=repr)
 @pytest.mark.parametrize("factor", [2.0**-20, 1 / 577, 30.0, 2.0**20])
-def test_bound_and_ward_do_not_depend_on_the_units_of_value(strategy, factor):
+def test_these_do_not_depend_on_the_units_of_value(strategy, factor):
     c = inside()
     scaled = candidates(c.redundancy, c.value * factor, c.partner_value * factor)
     torch.testing.assert_close(strategy(scaled), strategy(c) * factor, atol=0, rtol=1e-12)

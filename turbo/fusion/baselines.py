@@ -42,7 +42,8 @@ class Attention:
 class Random:
     """Any tokens, each into its most similar partner. The seed and the block fix the choice, alike for a batch.
 
-    It draws from a generator of its own and never touches the global one.
+    It draws from a hash of its own and never touches the global generator. Seeds that differ by a multiple of 2³¹
+    choose alike.
 
     Examples:
         >>> Random(seed=1)

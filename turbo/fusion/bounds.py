@@ -59,7 +59,8 @@ class Distortion:
     """
 
     def __call__(self, candidates: Candidates) -> Tensor:
-        share = candidates.size / (candidates.size + candidates.partner_size)
-        share = share.to(candidates.value.dtype)
-        cost = candidates.value * (1 - share) ** 2 + candidates.partner_value * share**2
+        total = candidates.size + candidates.partner_size
+        dtype = candidates.value.dtype
+        source, partner = (candidates.size / total).to(dtype), (candidates.partner_size / total).to(dtype)
+        cost = candidates.value * partner**2 + candidates.partner_value * source**2
         return -cost * (1 - candidates.redundancy)

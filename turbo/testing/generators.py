@@ -64,8 +64,12 @@ def sequences(draw: st.DrawFn, min_pairs: int = 0) -> tuple[int, int, int]:
 
 @st.composite
 def matchings(draw: st.DrawFn) -> tuple[Matching, int, int, int]:
-    """Any matching that `select` can return, n, protected and drop: partners may repeat, priorities may tie."""
+    """Any matching that `select` can return, n, protected and drop: partners may repeat, priorities may tie.
+
+    Now and then nothing merges, drop 0.
+    """
     n, protected, drop = draw(sequences(min_pairs=1))
+    drop = draw(st.sampled_from([drop] * 9 + [0]))
     batch = draw(st.integers(1, 3))
     generator = torch.Generator().manual_seed(draw(seeds))
     partition = parity(n, protected)
