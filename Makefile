@@ -5,8 +5,11 @@ READY := .venv/.ready
 TEST_OPTIONS ?= -n 2
 MUTANTS_OPTIONS ?= --max-children 2
 MINUTES ?= 30
+CORE := turbo/attention.py,turbo/flops.py,turbo/fusion/*,turbo/information.py,turbo/matching.py,turbo/merging.py,$\
+	turbo/registry.py,turbo/schedule.py
+CORE_TESTS := $(patsubst %,tests/test_%.py,attention flops fusion information matching merging registry schedule speedup)
 
-.PHONY: help install demo test check docs bench mutants nightly clean
+.PHONY: help install demo test check docs bench mutants coverage nightly clean
 help:  ## Show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -49,6 +52,10 @@ mutants: $(READY)  ## Break the core in a thousand ways, one at a time: the test
 	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=mutants $(BIN)/mutmut run $(MUTANTS_OPTIONS)
 	$(BIN)/python benchmarks/mutants.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants_by_test.py
+
+coverage: $(READY)  ## Branch coverage of the pure core by the tests that build no model: it must be complete
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=dev $(BIN)/coverage run -m pytest -q $(CORE_TESTS) property_tests
+	$(BIN)/coverage report --include="$(CORE)" --fail-under=100
 
 nightly: $(READY)  ## Search the properties with random examples for MINUTES, 30 by default, in whole rounds of 2000 each
 	end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while \

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from toy_model import WIDTH, Block, Model, Sound, SoundBlock, case_of, case_of_block, images
 
-from turbo.adapters import Refuse, ResidualBlock, Restore
+from turbo.adapters import Refuse, ResidualBlock, Restore, split_qkv
 from turbo.testing import AdapterCase
 
 
@@ -36,6 +36,50 @@ class ForgetsLayerScale(SoundBlock):
 
 class WrongScale(SoundBlock):
     scale = 1.0
+
+
+class ScalesTwice(SoundBlock):
+    def qkv(self, x):
+        q, k, v = super().qkv(x)
+        return q * q.shape[-1] ** -0.5, k, v
+
+
+class OneHead(SoundBlock):
+    def qkv(self, x):
+        return split_qkv(self.module.qkv(self.module.norm1(x)), 1)
+
+
+class MlpTwice(SoundBlock):
+    def mlp(self, x):
+        return 2 * super().mlp(x)
+
+
+class Table(nn.Module):
+    """Attention that holds a parameter of its own next to its parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias, self.out = nn.Parameter(torch.zeros(WIDTH)), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        return self.out(x) + self.bias
+
+
+class WithTable(Model):
+    def __init__(self):
+        super().__init__()
+        for block in self.blocks:
+            block.out = Table()
+
+
+class ForgetsTheTable(SoundBlock):
+    def project(self, y):
+        return self.module.scale1(self.module.out.out(y))
+
+
+class ForgetsTheNorm(SoundBlock):
+    def mlp(self, x):
+        return self.module.scale2(self.module.mlp(x))
 
 
 class TokensFirst(SoundBlock):
@@ -165,6 +209,13 @@ class RunsTwice(Model):
         return super().forward(images) + super().forward(images.flip(1))
 
 
+class ForgetsRestore(Sound):
+    """The model's head is a mean over all tokens."""
+
+    def sites(self, model):
+        return [site for site in super().sites(model) if not isinstance(site, Restore)]
+
+
 class RestoresTooEarly(Sound):
     def sites(self, model):
         return [*super().sites(model), Restore(model.blocks[0])]
@@ -173,6 +224,14 @@ class RestoresTooEarly(Sound):
 class RestoresWhatHasNoTokens(Sound):
     def sites(self, model):
         return [*super().sites(model), Restore(model.patchify)]
+
+
+class ImageText(Model):
+    """Logits of each image with each."""
+
+    def forward(self, images):
+        features = super().forward(images)
+        return features @ features.T
 
 
 class MixesImages(SoundBlock):
@@ -325,9 +384,21 @@ BROKEN = [
         imports_its_library,
         "importing heavy_plugin imports heavy_library, heavy_library.models",
     ),
-    ("check_shape_is_what_arrives", adapter(CountsPatchesOnly), r"declares \(24, 16\), \(25, 16\) .* enter the first"),
+    ("check_shape_is_what_arrives", adapter(CountsPatchesOnly), "says 24 tokens of width 16; 25 of width 16 enter"),
     ("check_maps_are_the_block", blocks(ForgetsLayerScale), r"of block 0 .* the maps never call scale1 .*LayerScale"),
-    ("check_maps_are_the_block", blocks(WrongScale), r"called in another order or place .*the scale left out"),
+    (
+        "check_maps_are_the_block",
+        blocks(WrongScale),
+        "with the default scale, 1/√e, it matches: leave `scale` as it is",
+    ),
+    ("check_maps_are_the_block", blocks(ScalesTwice), "with scale=1 it matches: return q unscaled .* or set `scale`"),
+    ("check_maps_are_the_block", blocks(OneHead), "the attention half differs, the MLP half agrees.* number of heads"),
+    ("check_maps_are_the_block", blocks(MlpTwice), "the MLP half differs, the attention half agrees"),
+    (
+        "check_maps_are_the_block",
+        lambda folder: case_of_block(ForgetsTheTable, model=WithTable),
+        r"the block; the maps do not use out.bias \(usual",
+    ),
     ("check_maps_are_the_block", blocks(TokensFirst), r"q of shape \(2, 25, 2, 8\) .* must be b h n e"),
     ("check_every_block_is_listed", adapter(LeavesTheLastBlockOut), "leaves out blocks.2, of the same class"),
     ("check_blocks_follow_each_other", adapter(Sound, Reorders), "block 1 gets other tokens than block 0 returned"),
@@ -357,6 +428,13 @@ BROKEN = [
     ("check_sizes_are_conserved", adapter(Sound, RunsTwice), "the first block ran 2 times in one forward pass"),
     ("check_restored_outputs_have_every_token", adapter(RestoresTooEarly), r"returns shape \(2, 22, 16\), untouched"),
     ("check_restored_outputs_have_every_token", adapter(RestoresWhatHasNoTokens), "24 tokens, 25 entered"),
+    ("check_merged_duplicates_change_nothing", adapter(ForgetsRestore), r"end sites\(\) with Restore\(the last norm\)"),
+    ("check_merged_duplicates_change_nothing", adapter(ForgetsRestore, NoClassToken), "reads all patches"),
+    (
+        "check_batch_independence",
+        adapter(Sound, ImageText),
+        r"\(3, 3\) for 3 images and \(1, 1\) for one: .* give output=",
+    ),
     ("check_batch_independence", blocks(MixesImages), "an image's Attention score in block 1 depends"),
     ("check_other_batch_sizes_need_no_new_call", blocks(RemembersTheFirstBatch), ""),
     ("check_exception_poisons_nothing", blocks(KeepsState), "after an exception in a strategy"),
@@ -367,6 +445,7 @@ BROKEN = [
         blocks(QueryOfNaN),
         r"with strategy='attention' the model fails: .*query\(\) returns NaN",
     ),
+    ("check_gradients_flow", blocks(ForgetsTheNorm), "norm2.weight has no .* never uses it: see check_maps_are_the"),
     ("check_gradients_flow", blocks(Detaches), r"has no gradient while accelerated \(a map detaches"),
     ("check_checkpointed_blocks_give_the_same_gradients", blocks(AnotherEachTime), "it keeps no state"),
     ("check_own_checkpointing_gives_the_same_gradients", blocks(IgnoresCheckpointing), r"override checkpointing\(\)"),

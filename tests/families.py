@@ -176,6 +176,9 @@ NO_CLASS = {"n": N - 1, "protected": 0, "arguments": X}
 MASKED = {"encoder_stride": PATCH}
 REGISTERS = {"n": N + 4, "protected": 5}
 
+CROSS_ATTENTION = {"counts_patches": False}
+"""A text model attends to merged tokens, each once whatever its size; the adapter leaves them merged on purpose."""
+
 FAMILIES = [
     Family("vit", "vit", _hf("ViTModel", "ViTConfig")),
     Family("vit-classifier", "vit", _hf("ViTForImageClassification", "ViTConfig", num_labels=5)),
@@ -250,6 +253,7 @@ FAMILIES = [
         "blip",
         _blip("BlipForConditionalGeneration"),
         arguments={"pixel_values": "pixel_values", "input_ids": "input_ids"},
+        flags=CROSS_ATTENTION,
     ),
     Family(
         "blip-vqa",
@@ -258,9 +262,16 @@ FAMILIES = [
         _answer,
         BOTH | {"labels": "input_ids"},
         # labels come after three other arguments; the loss is a mean over the batch.
-        flags={"positional": False, "independent_batch": False},
+        flags={"positional": False, "independent_batch": False} | CROSS_ATTENTION,
     ),
-    Family("blip-retrieval", "blip", _blip("BlipForImageTextRetrieval"), lambda out: out.itm_score, BOTH),
+    Family(
+        "blip-retrieval",
+        "blip",
+        _blip("BlipForImageTextRetrieval"),
+        lambda out: out.itm_score,
+        BOTH,
+        flags=CROSS_ATTENTION,
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ import turbo
 from turbo import zoo
 from turbo.cli.app import app
 from turbo.models import load_model
+from turbo.testing import strategy_checks
 
 
 def run(*arguments: str):
@@ -101,7 +102,7 @@ def test_bench_leaves_the_model_untouched():
         (["check", "turbo.fusion.paper:S5"], "turbo.fusion.paper has no 'S5'; it has: S1, S2, S3, S4"),
         (["check", "turbo.fusion.paper:TINY_VALUE"], "turbo.fusion.paper:TINY_VALUE: nothing to check in a float"),
         (["check", "turbo.schedule:Plan"], "Plan is no adapter, and a strategy must have a __call__(candidates)"),
-        (["check", "turbo.adapters:Adapter"], "Adapter cannot be created without arguments"),
+        (["check", "turbo.adapters:Adapter"], "turbo.adapters:Adapter: Adapter does not define shape, sites; name a"),
         (["check", "s1", "--only", "check_all"], "only 'check_all': there is no such check"),
     ],
 )
@@ -115,6 +116,8 @@ def test_errors_are_one_line(arguments: list[str], message: str):
 
 
 MINE = """
+from dataclasses import dataclass
+
 from turbo.adapters.vit import ViT
 from turbo.testing import AdapterCase, StrategyCase
 
@@ -124,6 +127,18 @@ class Silent(ViT):
 
 class Mine(ViT):
     pass
+
+@dataclass(frozen=True)
+class Needs:
+    weight: float
+
+    def __call__(self, candidates):
+        return self.weight * candidates.redundancy
+
+mine = Needs(0.5)
+
+def logarithm(candidates):
+    return candidates.redundancy.log()
 
 def quotient(candidates):
     return candidates.redundancy / (1 + candidates.value)
@@ -148,9 +163,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_check_runs_the_kit_and_writes_its_results(folder: Path):
     result = run("check", "s1", "my_cases:KNOWN", "--json", "new/results.json")
     assert result.exit_code == 0, result.output
-    assert "25 passed, 0 failed, 1 not applicable or expected to fail" in result.output
+    count = len(strategy_checks())
+    assert f"{2 * count - 1} passed, 0 failed, 1 failed as expected" in result.output
     results = json.loads((folder / "new" / "results.json").read_text())["results"]
-    assert [r["case"] for r in results] == ["s1"] * 13 + ["quotient"] * 13
+    assert [r["case"] for r in results] == ["s1"] * count + ["quotient"] * count
     expected = {
         "case": "quotient",
         "check": "check_falls_in_value",
@@ -178,6 +194,60 @@ def test_check_takes_classes_and_registered_names(folder: Path):
     assert "4 passed, 0 failed" in result.output
 
 
+def error_of(*arguments: str) -> str:
+    with pytest.raises(turbo.TurboError) as caught:
+        CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("command", [["check"], ["inspect", "zoo:vit-digits", "--strategy"]])
+def test_a_class_that_needs_arguments_can_be_named_as_an_instance(folder: Path, command: list[str]):
+    message = error_of(*command, "my_cases:Needs")
+    assert "Needs cannot be created without arguments" in message
+    assert message.endswith("give its fields defaults, or name an instance, such as my_cases:mine")
+    only = ("--only", "check_is_finite") if command == ["check"] else ()
+    assert run(*command, "my_cases:mine", *only).exit_code == 0
+
+
+def test_inspect_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: Path):
+    result = run(
+        "inspect", "zoo:vit-digits", "--drop", "20", "--strategy", "my_cases:mine", "--adapter", "my_cases:Mine"
+    )
+    assert result.exit_code == 0, result.output
+    assert "ViTModel (Mine adapter), strategy Needs(weight=0.5), per image" in result.output
+
+
+def test_bench_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: Path):
+    arguments = ["--strategy", "my_cases:quotient", "--strategy", "turbo.fusion:S2", "--adapter", "vit"]
+    result = run("bench", "zoo:vit-digits", "--drop", "20", "--rounds", "1", "--json", "results.json", *arguments)
+    assert result.exit_code == 0, result.output
+    ((untouched, quotient, s2),) = [r["sides"] for r in json.loads(Path("results.json").read_text())["results"]]
+    assert (quotient["name"], s2["name"]) == ("my_cases:quotient", "turbo.fusion:S2")
+    assert quotient["gflops"] == s2["gflops"] < untouched["gflops"]
+    assert "my_cases:quotient" in result.output
+
+
+@pytest.mark.parametrize("command", ["inspect", "bench"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategy", "s7"], "no strategy is called 's7'"),
+        (["--strategy", "my_cases:logarithm"], "strategy my_cases:logarithm returned NaN"),
+        (["--strategy", "my_cases"], "for an object in a module write my_cases:Name"),
+        (["--strategy", "turbo.fusion:S7"], "turbo.fusion has no 'S7'; it has:"),
+        (["--strategy", "turbo.schedule:Plan"], "turbo.schedule:Plan is the class Plan, not a callable of candidates"),
+        (["--adapter", "clop"], "no adapter is called 'clop'; there are: blip"),
+        (["--adapter", "turbo.adapters"], "for an object in a module write turbo.adapters:Name"),
+        (["--adapter", "turbo.fusion:S1"], "--adapter turbo.fusion:S1 is the class S1, not a turbo.adapters.Adapter"),
+        (["--adapter", "my_cases:quotient"], "--adapter my_cases:quotient is a function, not a turbo.adapters.Adapter"),
+        (["--drop", "5", "--ratio", "0.2"], "exclude each other"),
+    ],
+)
+def test_mistakes_show_before_a_model_is_loaded(folder: Path, command: str, arguments: list[str], message: str):
+    # There is no such model either, and that is not what is reported.
+    assert message in error_of(command, "zoo:nonsense", *arguments)
+
+
 def test_check_says_what_an_adapter_without_example_needs(folder: Path):
     with pytest.raises(turbo.TurboError, match=r"my_cases:Silent: the adapter Silent has no example\(\): return"):
         CliRunner().invoke(app, ["check", "my_cases:Silent"], catch_exceptions=False)
@@ -194,6 +264,8 @@ def test_a_warning_is_one_line():
     )
     assert "warning: drop=60 is more than half of the tokens in blocks 3, 4, 5, 6, 7" in done.stderr
     assert "TurboWarning" not in done.stderr
+    assert "profiler" not in done.stderr
+    assert "DeviceProperties" not in done.stderr
     inspected = subprocess.run(
         [*command, "inspect", "zoo:vit-digits", "--drop", "60"], capture_output=True, text=True, check=True
     )

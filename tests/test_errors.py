@@ -6,9 +6,12 @@ import copy
 
 import pytest
 import torch
+from broken_descriptions import Biased, DotForColon, InTuples
 from families import family
+from toy_model import Model, Sound, SoundBlock, images
 
 import turbo
+from turbo.adapters import Restore
 from turbo.engine.install import find_acceleration
 
 CLASSIFIER = family("vit-classifier")
@@ -72,7 +75,7 @@ BAD_OPTIONS = [
     ({"adapter": "no-such"}, "no adapter is called 'no-such'; there are: blip, clip"),
     (
         {"adapter": "clip"},
-        "no adapter fits .*ViTForImageClassification.*looked for: transformers CLIPVisionModel",
+        r"the adapter clip describes transformers CLIPVisionModel.*; the model is a .*ViTForImageClassification",
     ),
     ({"adapter": turbo.adapters.Adapter}, "must be a name or an Adapter; pass an instance"),
 ]
@@ -92,7 +95,9 @@ def test_bad_options_leave_the_model_as_it_was(options: dict, message: str, alre
 
 
 def test_unsupported_model():
-    with pytest.raises(turbo.TurboError, match=r"no adapter fits torch.nn.modules.linear.Linear .*ViTModel.*Extending"):
+    with pytest.raises(
+        turbo.TurboError, match=r'no adapter fits .*linear.Linear .*ViTModel.*Extending, "Write an adapter"'
+    ):
         turbo.accelerate(torch.nn.Linear(2, 2))
 
 
@@ -184,6 +189,70 @@ def test_unknown_layout_names_the_package():
     del model.vit.layers
     with pytest.raises(turbo.TurboError, match="does not know this layout of ViTModel .*version of transformers"):
         turbo.accelerate(model)
+
+
+@pytest.mark.parametrize("target", ["toy_model.Model", "Model", "toy_model:", ":Model", "toy model:Model", 3, None])
+def test_a_target_must_name_a_module_and_a_class(target):
+    adapter = type("Misspelt", (Sound,), {"target": target})()
+    with pytest.raises(turbo.TurboError, match=rf'target {target!r} of Misspelt is not "package.module:Class"'):
+        turbo.accelerate(Model(), adapter=adapter)
+
+
+def test_a_registered_adapter_with_a_bad_target_is_found_out_when_it_is_loaded():
+    """`turbo.accelerate` then leaves it out with a warning; another model does not suffer."""
+    from turbo.engine.detect import _instance
+
+    with pytest.raises(turbo.TurboError, match="target 'toy_model.Model' of DotForColon is not"):
+        _instance("dots", DotForColon)
+
+
+def test_an_adapter_needs_a_target_or_a_distance_of_its_own():
+    def distance(self, model):
+        return 0 if isinstance(model, Model) else None
+
+    described = {name: getattr(Sound, name) for name in ("sites", "shape", "block")}
+    with pytest.raises(turbo.TurboError, match="NoTarget has no target: set it to"):
+        turbo.accelerate(Model(), adapter=type("NoTarget", (turbo.adapters.Adapter,), described)())
+    own = type("Own", (turbo.adapters.Adapter,), described | {"distance": distance})()
+    assert turbo.report(turbo.accelerate(Model(), adapter=own)).adapter == "Own"
+    with pytest.raises(turbo.TurboError, match=r"the adapter Own describes what Own.distance\(\) says; the model is a"):
+        turbo.accelerate(CLASSIFIER.model(), adapter=own)
+
+
+MISTAKES = [
+    ({"sites": lambda self, model: list(model.blocks)}, "sites.. of Mine lists a Block at 0: wrap it in your Residual"),
+    ({"sites": lambda self, model: [SoundBlock, SoundBlock]}, "lists the class SoundBlock at 0, not an instance"),
+    ({"sites": lambda self, model: ["blocks"]}, "lists a str at 0: list ResidualBlock, Restore or Refuse"),
+    ({"sites": lambda self, model: [Restore(model.norm)]}, "sites.. of Mine lists no ResidualBlock"),
+    ({"shape": lambda self, model: 25}, r"shape\(\) of Mine returned 25: it must return \(tokens, width\)"),
+    ({"shape": lambda self, model: (25, 16, 1)}, r"returned \(25, 16, 1\): it must"),
+    ({"shape": lambda self, model: (25, 16.0)}, r"returned \(25, 16.0\): it must"),
+    ({"shape": lambda self, model: None}, "returned None: it must"),
+]
+
+
+@pytest.mark.parametrize(("described", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_mistakes_in_an_adapter_are_told(described: dict, message: str):
+    model = Model()
+    with pytest.raises(turbo.TurboError, match=message):
+        turbo.accelerate(model, adapter=type("Mine", (Sound,), described)())
+    assert find_acceleration(model) is None
+
+
+def test_a_block_that_returns_a_tuple_is_told_at_the_first_merge():
+    """The model takes item 0 of what a block returns: of turbo's blocks that is the first image."""
+    model, patches = InTuples(), images(2)["images"]
+    untouched = model(patches)
+    turbo.accelerate(model, drop=2, adapter=Sound())
+    with pytest.raises(turbo.TurboError, match=r"TupleBlock got a tensor of shape \(23, 16\), not b n d: .* a tuple\?"):
+        model(patches)
+    assert torch.equal(turbo.accelerate(model, drop=0, adapter=Sound())(patches), untouched)
+
+
+def test_what_a_model_itself_hands_to_its_blocks_is_refused_for_good():
+    model = turbo.accelerate(Biased(), drop=2, adapter=Sound())
+    with pytest.raises(turbo.TurboError, match=r"positional argument 1 = a tensor.* raise Unsupported in sites\(\)"):
+        model(images(2)["images"])
 
 
 def test_blocks_that_cannot_be_described_are_refused():

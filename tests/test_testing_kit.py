@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import broken_adapters
+import broken_descriptions
 import broken_strategies
 import pytest
 import torch
-from toy_model import Model, Sound, case_of, case_of_block, images
+from rich.console import Console
+from toy_model import Model, Sound, SoundBlock, case_of, case_of_block, images
 
 import turbo
+from turbo.cli.check import show_results
 from turbo.testing import (
     AdapterCase,
     Result,
@@ -46,7 +49,10 @@ def test_the_sound_adapter_leaves_out_what_needs_a_name_or_a_module():
     assert left_out == {"check_is_found_by_itself", "check_import_is_light", "check_compiles"}
 
 
-@pytest.mark.parametrize(("check", "make", "message"), broken_adapters.BROKEN)
+BROKEN_ADAPTERS = [*broken_adapters.BROKEN, *broken_descriptions.BROKEN]
+
+
+@pytest.mark.parametrize(("check", "make", "message"), BROKEN_ADAPTERS)
 def test_a_broken_adapter_fails_its_check(check, make, message, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     result = only(check_adapter(make(tmp_path), only=[check]))
@@ -67,7 +73,7 @@ def test_a_broken_strategy_fails_its_check(check, strategy, message):
 
 
 def test_every_check_has_something_broken_to_see():
-    broken = {check for check, *_ in [*broken_adapters.BROKEN, *broken_strategies.BROKEN]}
+    broken = {check for check, *_ in [*BROKEN_ADAPTERS, *broken_strategies.BROKEN]}
     assert broken == {check.__name__ for check in [*adapter_checks(), *strategy_checks()]}
 
 
@@ -119,6 +125,8 @@ def test_names_of_cases():
     assert AdapterCase(Sound, lambda: Model(2), images).name == "Sound"
     assert AdapterCase.from_adapter("vit").name == "vit"
     assert str(case_of(name="mine")) == "mine"
+    assert repr(case_of(name="mine")) == "AdapterCase('mine')"
+    assert repr(StrategyCase("s1")) == "StrategyCase('s1')"
     assert StrategyCase("s1").name == "s1"
     assert StrategyCase(turbo.fusion.S1(0.1)).name == "S1"
     assert StrategyCase(turbo.fusion.ToMe).name == "ToMe"
@@ -160,15 +168,15 @@ BAD_CASES = [
     (lambda: case_of(expected_failures={"check_noop_is_exact": " "}), "say why it fails, in words"),
     (lambda: StrategyCase("s1", expected_failures={"check_is_finite": ""}), "say why it fails, in words"),
     (
-        lambda: adapter_checks(case_of(expected_failures={"check_nop_is_exact": "x"})),
+        lambda: case_of(expected_failures={"check_nop_is_exact": "x"}),
         "expected_failures names 'check_nop_is_exact': there is no such check; near to it: check_noop_is_exact",
     ),
     (
-        lambda: strategy_checks(StrategyCase("s1", expected_failures={"check_noop_is_exact": "an adapter's"})),
+        lambda: StrategyCase("s1", expected_failures={"check_noop_is_exact": "an adapter's"}),
         "there is no such check",
     ),
     (
-        lambda: adapter_checks(case_of(compiles=False, expected_failures={"check_compiles": "breaks"})),
+        lambda: case_of(compiles=False, expected_failures={"check_compiles": "breaks"}),
         "compiles=False leaves check_compiles out",
     ),
     (lambda: check_adapter(case_of(), only=["check_all"]), "only 'check_all': there is no such check"),
@@ -182,6 +190,9 @@ BAD_CASES = [
     (lambda: parametrize_with_checks("vit"), r"parametrize_with_checks\(vit\): give a list of cases, \[vit\]"),
     (lambda: parametrize_with_checks(case_of(name="mine")), r"give a list of cases, \[mine\]"),
     (lambda: as_case(7), "nothing to check in a int"),
+    (lambda: as_case(SoundBlock), "SoundBlock is a ResidualBlock: name the Adapter that lists it"),
+    (lambda: as_case(SoundBlock(Model().blocks[0])), "SoundBlock is a ResidualBlock"),
+    (lambda: check_adapter(SoundBlock), "SoundBlock is a ResidualBlock"),
 ]
 
 
@@ -220,7 +231,9 @@ def test_outcomes():
     assert found == [("passed", True), ("failed", False), ("expected failure", True), ("unexpected pass", False)]
     assert (passed.case, passed.check, passed.detail) == ("Sound-Model", check, "")
     assert expected.detail == "LayerScale is left out on purpose"
-    assert unexpected.detail == "it was expected to fail: LayerScale is left out on purpose"
+    assert unexpected.detail == (
+        "passes, but expected_failures says: 'LayerScale is left out on purpose'; take the entry off"
+    )
 
 
 def test_flags_leave_checks_out():
@@ -232,11 +245,58 @@ def test_flags_leave_checks_out():
 def test_an_exception_of_the_adapter_is_a_failure_with_its_place():
     class Crashes(Sound):
         def shape(self, model):
-            return model.no_such_attribute
+            return model.no_such_attribute  # raised in torch's Module.__getattr__
 
     result = only(check_adapter(case_of(Crashes), only=["check_shape_is_what_arrives"]))
     assert result.outcome == "failed"
-    assert re.fullmatch(r"AttributeError: .*no_such_attribute.* \(module.py, line \d+\)", result.detail)
+    assert re.fullmatch(r"AttributeError: .*no_such_attribute.* \(test_testing_kit.py, line (\d+)\)", result.detail)
+    line = int(result.detail.rpartition(" ")[2].rstrip(")"))
+    assert "no_such_attribute" in Path(__file__).read_text().splitlines()[line - 1]
+
+
+@pytest.mark.parametrize(
+    ("run", "case", "first"),
+    [
+        (check_adapter, case_of(broken_descriptions.AsksForTooMuch, compiles=False), "check_description_is_usable"),
+        (check_adapter, case_of(broken_descriptions.RefusesItsExample), "check_description_is_usable"),
+        (check_strategy, broken_strategies.misspelt, "check_strategy_is_callable"),
+    ],
+)
+def test_one_root_cause_is_one_failure(run, case, first):
+    failed, *others = run(case)
+    assert (failed.check, failed.outcome) == (first, "failed")
+    left_out = {"check_compiles"} if run is check_adapter and not case.compiles else set()
+    for result in others:
+        assert result.ok
+        wanted = ("not applicable", "compiles=False") if result.check in left_out else ("not run", f"see {first}")
+        assert (result.outcome, result.detail) == wanted
+
+
+def test_a_check_that_is_asked_for_by_name_runs_all_the_same():
+    result = only(check_adapter(case_of(broken_descriptions.RefusesItsExample), only="check_noop_is_exact"))
+    assert (result.check, result.outcome) == ("check_noop_is_exact", "failed")
+
+
+def test_a_summary_counts_each_outcome_by_itself():
+    console = Console(record=True, width=200)
+    outcomes = ["passed", "passed", "failed", "unexpected pass", "expected failure", "not applicable", "not run"]
+    show_results(console, [Result("mine", f"check_{outcome}", outcome, f"why {outcome}") for outcome in outcomes])
+    text = console.export_text()
+    assert text.splitlines()[-1].strip() == "2 passed, 2 failed, 1 not applicable, 1 not run, 1 failed as expected"
+    assert "check_failed: why failed" in text
+    assert "why not run" not in text  # one line per check would bury the reason
+
+
+class SaysNo(SoundBlock):
+    def query(self, q):
+        raise turbo.TurboError("say no")
+
+
+@pytest.mark.parametrize("check", ["check_every_strategy_runs", "check_device_is_kept"])
+def test_what_turbo_says_gets_no_guess_at_its_cause(check):
+    result = only(check_adapter(case_of_block(SaysNo), only=check))
+    assert result.outcome == "failed"
+    assert result.detail.endswith("say no")
 
 
 def test_all_of_a_registered_strategy():
@@ -251,6 +311,7 @@ def test_all_of_a_registered_strategy():
 TEST_FILE = """
 from toy_model import case_of, case_of_block
 from broken_adapters import ForgetsLayerScale
+from broken_descriptions import AsksForTooMuch, RefusesItsExample
 from turbo.testing import parametrize_with_checks
 
 NAME = "check_maps_are_the_block"
@@ -259,6 +320,8 @@ CASES = [
     case_of_block(ForgetsLayerScale, name="known", expected_failures={NAME: "forgets LayerScale"}),
     case_of(name="mended", expected_failures={NAME: "was fixed"}),
     case_of_block(ForgetsLayerScale, name="broken"),
+    case_of(RefusesItsExample, name="unusable"),
+    case_of(AsksForTooMuch, name="crashes"),
     "tome",
 ]
 
@@ -270,7 +333,7 @@ def test_conformance(case, check):
 
 def test_parametrized_tests_have_readable_ids_and_strict_marks(tmp_path):
     (tmp_path / "test_mine.py").write_text(TEST_FILE)
-    chosen = "maps_are or check_is_finite or (sound and import_is)"
+    chosen = "maps_are or check_is_finite or (sound and import_is) or unusable or (crashes and usable)"
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-k", chosen, "test_mine.py"]
     done = subprocess.run(
         [*command, "-o", f"pythonpath={ROOT / 'tests'}"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -282,10 +345,19 @@ def test_parametrized_tests_have_readable_ids_and_strict_marks(tmp_path):
         ("XFAIL", "known-check_maps_are_the_block"),
         ("FAILED", "mended-check_maps_are_the_block"),
         ("FAILED", "broken-check_maps_are_the_block"),
+        ("FAILED", "unusable-check_description_is_usable"),
+        ("FAILED", "crashes-check_description_is_usable"),
         ("PASSED", "tome-check_is_finite"),
     }
     assert "XPASS(strict)" in done.stdout
-    assert re.search(r"SKIPPED \[1\].*the adapter lives in the module of its model", done.stdout)
+    line = next(n for n, text in enumerate(TEST_FILE.splitlines(), start=1) if "    check(case)" in text)
+    assert re.search(rf"SKIPPED \[1\] test_mine.py:{line}: the adapter lives in the module of its model", done.stdout)
+    skipped = (len(adapter_checks()) - 1) + 1  # all but the first of "unusable", and the one chosen of "crashes"
+    assert f"SKIPPED [{skipped}] test_mine.py:{line}: see check_description_is_usable" in done.stdout
+    assert "turbo/testing" not in done.stdout  # tracebacks are of the test and of the plug-in
+    for source in ("check\\(case\\)", "raise Unsupported"):
+        assert re.search(rf"^>\s+{source}", done.stdout, re.MULTILINE)
+    assert re.search(r"broken_descriptions.py:\d+: in sites\s+return .* model.layers", done.stdout)
     assert "forgets LayerScale" in next(rest for outcome, _, rest in lines if outcome == "XFAIL")
 
 

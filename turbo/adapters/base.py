@@ -5,6 +5,7 @@ An adapter describes, it patches nothing. Concrete adapters import this module a
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -160,10 +161,25 @@ class Adapter(ABC):
 
     def distance(self, model: object) -> int | None:
         """How far the model's class is from the nearest target class: 0 for the class itself, None if unrelated."""
-        targets = (self.target,) if isinstance(self.target, str) else self.target
-        found = (_loaded(target) for target in targets)
+        found = (_loaded(target) for target in targets_of(self))
         classes = type(model).__mro__
         return min((classes.index(cls) for cls in found if cls in classes), default=None)
+
+
+def targets_of(adapter: Adapter) -> tuple[str, ...]:
+    """The targets of an adapter, none where it needs none because it has a `distance` of its own.
+
+    Raises:
+        TurboError: it has no target, or one is not ``"package.module:Class"``.
+    """
+    given = getattr(adapter, "target", ())
+    targets = tuple(given) if isinstance(given, tuple | list) else (given,)
+    for target in targets:
+        if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)*:\w+", target):
+            raise TurboError(f'target {target!r} of {type(adapter).__name__} is not "package.module:Class"')
+    if not targets and type(adapter).distance is Adapter.distance:
+        raise TurboError(f'{type(adapter).__name__} has no target: set it to "package.module:Class" of its model')
+    return targets
 
 
 def _loaded(target: str) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+_LOG_LEVEL = "KINETO_LOG_LEVEL"
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
@@ -25,7 +29,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
         call()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = call()
     del result
     alive = peak = 0
@@ -36,3 +40,15 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
         alive += event.nbytes()
         peak = max(peak, alive)
     return peak
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the profiler's library from writing to standard error; it reads its level when it first runs."""
+    chosen = _LOG_LEVEL in os.environ
+    os.environ.setdefault(_LOG_LEVEL, "6")  # above USDT (start and stop) and ERROR (no GPU found)
+    try:
+        yield
+    finally:
+        if not chosen:
+            os.environ.pop(_LOG_LEVEL, None)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -52,18 +53,24 @@ def inspect(
     speedup: opt.Speedup = None,
     threshold: opt.Threshold = 0,
     min_tokens: opt.MinTokens = 0,
+    adapter: opt.Adapter = None,
 ) -> None:
     """What would be merged where, and FLOPs before and after, without running the model."""
+    from turbo.cli.specs import find_adapter, find_strategy
+
+    # Before the model is loaded, which takes its time.
+    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
+    arguments |= {"strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
     with progress(f"loading {model}"):
         loaded = load_model(model)
-    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TurboWarning)  # the report repeats it
-        report = turbo.report(turbo.accelerate(loaded.model, strategy, **arguments))
+        report = turbo.report(turbo.accelerate(loaded.model, **arguments))
     table = Table("block", "tokens in", "merged", "tokens out", "GFLOPs", "untouched", title_justify="left")
     for column in table.columns:
         column.justify = "right"
-    table.title = f"{report.model} ({report.adapter} adapter), strategy {report.strategy}, per image"
+    strategy_name = escape(report.strategy)  # a list among a strategy's settings is no markup
+    table.title = f"{report.model} ({report.adapter} adapter), strategy {strategy_name}, per image"
     for block in report.blocks:
         table.add_row(
             str(block.depth),
@@ -82,12 +89,13 @@ def inspect(
 @app.command()
 def bench(
     models: Annotated[list[str], typer.Argument(help=opt.MODEL_HELP)],
-    strategy: Annotated[list[str] | None, typer.Option(help="Strategies to time, each its own side.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help=f"{opt.STRATEGY_HELP} Each its own side.")] = None,
     drop: opt.Drop = None,
     ratio: opt.Ratio = None,
     speedup: opt.Speedup = None,
     threshold: opt.Threshold = 0,
     min_tokens: opt.MinTokens = 0,
+    adapter: opt.Adapter = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -98,12 +106,17 @@ def bench(
     import torch
 
     from turbo.bench import compare
+    from turbo.cli.specs import find_adapter, find_strategy
     from turbo.cli.tables import comparison_table
 
+    # Before a model is loaded, which takes its time.
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise TurboError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
-    sides: dict[str, dict[str, Any]] = {name: {"strategy": name, **arguments} for name in strategy or ["s1"]}
+    arguments["adapter"] = find_adapter(adapter)
+    sides: dict[str, dict[str, Any]] = {
+        name: {"strategy": find_strategy(name), **arguments} for name in strategy or ["s1"]
+    }
     results = []
     for name in models:
         with progress(f"loading {name}"):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from turbo.errors import TurboError
+from turbo.schedule import Schedule
 
 MODEL_HELP = (
     "A folder or hub id (transformers), timm:NAME, open_clip:NAME:WEIGHTS, zoo:vit-digits, or random:NAME for an "
     "official configuration with random weights (see `turbo list`)."
 )
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
-Strategy = Annotated[str, typer.Option(help="Fusion strategy (see `turbo list`).")]
+STRATEGY_HELP = "Fusion strategy: a registered name (see `turbo list`), or package.module:Name."
+Strategy = Annotated[str, typer.Option(help=STRATEGY_HELP)]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        help="Adapter: a registered name (see `turbo list`), or package.module:Name; by default the one that fits."
+    ),
+]
 Drop = Annotated[str | None, typer.Option(help="Tokens merged per block: one count, or one per block: 20,18,16,…")]
 Ratio = Annotated[float | None, typer.Option(help="Fraction of its tokens that each block merges, at most 0.5.")]
 Speedup = Annotated[float | None, typer.Option(help="Factor by which the blocks' FLOPs should fall.")]
@@ -24,19 +33,18 @@ MinTokens = Annotated[int, typer.Option(help="Never leave fewer tokens than this
 def schedule(
     drop: str | None, ratio: float | None, speedup: float | None, threshold: int, min_tokens: int
 ) -> dict[str, Any]:
-    """The keyword arguments of `turbo.accelerate` that say how much to merge."""
-    return {
-        "drop": None if drop is None else _parse_drop(drop),
-        "ratio": ratio,
-        "speedup": speedup,
-        "threshold": threshold,
-        "min_tokens": min_tokens,
-    }
+    """The keyword arguments of `turbo.accelerate` that say how much to merge.
+
+    Raises:
+        TurboError: they make no sense, whatever the model.
+    """
+    found = Schedule(None if drop is None else _parse_drop(drop), ratio, speedup, threshold, min_tokens)
+    return asdict(found)
 
 
-def _parse_drop(text: str) -> int | list[int]:
+def _parse_drop(text: str) -> int | tuple[int, ...]:
     try:
-        counts = [int(part) for part in text.split(",")]
+        counts = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise TurboError(f"--drop {text}: must be a count such as 20, or one per block such as 20,18,16") from None
     return counts[0] if len(counts) == 1 else counts

@@ -12,6 +12,7 @@ def comparison_table(result: Comparison) -> Table:
     height, width = result.image_size
     table = Table("", "seconds", "img/s", "speed-up", "ideal", "eff.", "GFLOPs", "MB", title_justify="left")
     table.title = f"{result.model}, {height}x{width}, batch {result.batch}, {result.dtype}"
+    table.columns[0].overflow = "fold"  # a strategy's module:Name is read in full
     for column in table.columns[1:]:
         column.justify = "right"
     for side in result.sides:

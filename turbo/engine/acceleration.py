@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import warnings
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Acceleration:
         self.sites = sites
         self.blocks = [site for site in self.sites if isinstance(site, ResidualBlock)]
         self.restores = any(isinstance(site, Restore) for site in self.sites)
-        self.n, self.width = shape
+        self.n, self.width = _checked(shape, adapter_name)
         self.last_n: int | None = None
         self.state = _ThreadState()
         self.entries = _Entries()
@@ -158,3 +159,13 @@ class Acceleration:
     def tracks(self) -> bool:
         """Whether each entering token's position is needed."""
         return self.restores or self.state.recorder is not None
+
+
+def _checked(shape: Any, adapter_name: str) -> tuple[int, int]:
+    try:
+        n, width = map(operator.index, shape)
+    except (TypeError, ValueError):
+        raise TurboError(
+            f"shape() of {adapter_name} returned {shape!r}: it must return (tokens, width), two whole numbers"
+        ) from None
+    return n, width

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from turbo.adapters.base import Adapter, Site, Unsupported
+from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, targets_of
 from turbo.errors import TurboError, TurboWarning
 from turbo.plugins import adapters
 
@@ -37,11 +37,7 @@ def find_tower(model: object, adapter: str | Adapter | None) -> tuple[nn.Module,
     known = [load_adapter(adapter)] if adapter is not None else _load_all()
     towers = _search(model, known)
     if not towers:
-        looked_for = ", ".join(_targets(found) for _, found in known)
-        raise TurboError(
-            f"no adapter fits {type(model).__module__}.{type(model).__qualname__} or anything in it; looked for: "
-            f"{looked_for}. Describe it yourself: see Extending in the documentation"
-        )
+        raise TurboError(_misfit(model, known, chosen=adapter is not None))
     if len(towers) > 1:
         paths = ", ".join(repr(path) for path, *_ in towers)
         raise TurboError(f"{type(model).__name__} holds {len(towers)} towers ({paths}): accelerate each by itself")
@@ -63,7 +59,36 @@ def list_sites(tower: nn.Module, name: str, adapter: Adapter) -> list[Site]:
         ) from error
     if not sites:
         raise TurboError(f"the adapter {name} found no blocks in {type(tower).__name__}")
+    _require_sites(sites, name)
     return sites
+
+
+def _misfit(model: nn.Module, known: list[tuple[str, Adapter]], *, chosen: bool) -> str:
+    cls = f"{type(model).__module__}.{type(model).__qualname__}"
+    if chosen:
+        [(name, adapter)] = known
+        return (
+            f"the adapter {name} describes {_targets(adapter)}; the model is a {cls} and holds none: leave adapter= "
+            "out, or take one that fits"
+        )
+    looked_for = ", ".join(_targets(found) for _, found in known)
+    return (
+        f"no adapter fits {cls} or anything in it; looked for: {looked_for}. Describe it yourself: see Extending, "
+        '"Write an adapter", in the documentation'
+    )
+
+
+def _require_sites(sites: list[Any], name: str) -> None:
+    for place, site in enumerate(sites):
+        if not isinstance(site, ResidualBlock | Restore | Refuse):
+            what = f"a {type(site).__name__} at {place}"
+            if isinstance(site, type):
+                what = f"the class {site.__name__} at {place}, not an instance"
+            module = isinstance(site, nn.Module)
+            hint = "wrap it in your ResidualBlock" if module else "list ResidualBlock, Restore or Refuse"
+            raise TurboError(f"sites() of {name} lists {what}: {hint}")
+    if not any(isinstance(site, ResidualBlock) for site in sites):
+        raise TurboError(f"sites() of {name} lists no ResidualBlock: nothing would merge")
 
 
 def _search(model: nn.Module, known: list[tuple[str, Adapter]]) -> list[tuple[str, nn.Module, str, Adapter]]:
@@ -110,9 +135,10 @@ def _instance(name: str, plugin: Any) -> Adapter:
         raise TurboError(f"the adapter {name!r} cannot be created: {error}") from error
     if not isinstance(adapter, Adapter):
         raise TurboError(f"the adapter {name!r} is a {type(adapter).__name__}, not a turbo.adapters.Adapter")
+    targets_of(adapter)  # raises here, and not when distance() is asked about somebody else's model
     return adapter
 
 
 def _targets(adapter: Adapter) -> str:
-    targets = (adapter.target,) if isinstance(adapter.target, str) else adapter.target
-    return ", ".join(f"{target.partition('.')[0]} {target.rpartition(':')[2]}" for target in targets)
+    names = [f"{target.partition('.')[0]} {target.rpartition(':')[2]}" for target in targets_of(adapter)]
+    return ", ".join(names) or f"what {type(adapter).__name__}.distance() says"

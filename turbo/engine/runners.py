@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from turbo.adapters.base import Refuse, ResidualBlock, Restore
@@ -75,6 +76,8 @@ class BlockRunner(Runner):
             output = self.original(*args, **kwargs)
             self.acceleration.leave(flow._replace(depth=self.depth + 1))
             return output
+        if not torch.compiler.is_compiling():
+            self._require_tokens(x)
         self._require_tokens_only(args[1:], kwargs)
         drop = flow.counts[self.depth]
         recompute = self.block.checkpointing()
@@ -125,6 +128,13 @@ class BlockRunner(Runner):
             recorder.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
         return x, size, matching.assignment
 
+    def _require_tokens(self, x: Tensor) -> None:
+        """Without this check a model that indexes what its blocks return computes on the images of a batch."""
+        if not isinstance(x, Tensor) or x.ndim != 3:
+            found = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            why = ": does a block return a tuple? turbo's blocks return the tokens alone" if self.depth else ""
+            raise TurboError(f"{type(self.module).__name__} got {found}, not b n d{why}")
+
     def _require_tokens_only(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse what a merged sequence cannot honour: masks, attention maps, causal order."""
         for name, value in [*enumerate(args, start=1), *kwargs.items()]:
@@ -136,7 +146,8 @@ class BlockRunner(Runner):
                 label = name if isinstance(name, str) else f"positional argument {name}"
                 raise TurboError(
                     f"{type(self.module).__name__} was called with {label} = {found}: masks and attention maps refer "
-                    "to single patches, which merge here; call without it, or turbo.restore(model) first"
+                    "to single patches, which merge here; call without it, or turbo.restore(model) first; if the model "
+                    "itself passes it, this variant cannot be accelerated: raise Unsupported in sites()"
                 )
 
 

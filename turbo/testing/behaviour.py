@@ -35,6 +35,11 @@ def check_batch_independence(case: AdapterCase) -> None:
             alone, scores_alone = _recorded(case, model, {name: value[one] for name, value in inputs.items()})
             for depth, (found, wanted) in enumerate(zip(scores, scores_alone, strict=True)):
                 require_close(found[one], wanted, message.format(f"{type(strategy).__name__} score in block {depth}"))
+            require(
+                output.ndim == alone.ndim and output.shape[1:] == alone.shape[1:],
+                f"the output has shape {tuple(output.shape)} for 3 images and {tuple(alone.shape)} for one: where "
+                "another dimension is the batch too, as in image-text logits, give output=lambda r: r.image_embeds",
+            )
             require_close(output[one], alone, message.format("output"))
 
 
@@ -161,9 +166,8 @@ def check_every_strategy_runs(case: AdapterCase) -> None:
         try:
             found = case.run(case.accelerate(model, name))
         except turbo.TurboError as error:
-            raise AssertionError(
-                f"with strategy={name!r} the model fails: {error} (query() returns NaN or numbers far out of range)"
-            ) from error
+            hint = " (query() returns NaN or numbers far out of range)" if "returned NaN" in str(error) else ""
+            raise AssertionError(f"with strategy={name!r} the model fails: {error}{hint}") from error
         require(found.isfinite().all(), f"with strategy={name!r} the output has NaN or infinite numbers")
         for what in ("shape", "dtype"):
             now, was = getattr(found, what), getattr(untouched, what)

@@ -37,6 +37,8 @@ class AdapterCase:
         name: in test ids and tables; by default made from the adapter and what builds the model.
         positional: whether the inputs can be given by position.
         independent_batch: False where an output is a mean over the batch, such as a loss.
+        counts_patches: False where what follows the blocks reads merged tokens, each once however many patches it
+            stands for, as the cross-attention of a language model does.
         half_precision: whether the model runs in bfloat16 and float16 on the CPU.
         trains: whether gradients flow through the model.
         checkpointing: whether its blocks can be recomputed in the backward pass.
@@ -57,6 +59,7 @@ class AdapterCase:
     name: str = ""
     positional: bool = True
     independent_batch: bool = True
+    counts_patches: bool = True
     half_precision: bool = True
     trains: bool = True
     checkpointing: bool = True
@@ -76,6 +79,7 @@ class AdapterCase:
         _require_reasons(self.expected_failures)
         if not self.name:
             object.__setattr__(self, "name", self._default_name())
+        _require_expectable(self)
 
     @classmethod
     def from_adapter(cls, adapter: Adapter | type[Adapter] | str, **options: Any) -> AdapterCase:
@@ -147,6 +151,9 @@ class AdapterCase:
         built_by = getattr(self.model, "__name__", "")
         return f"{kind}-{built_by}" if built_by.isidentifier() else kind
 
+    def __repr__(self) -> str:
+        return f"AdapterCase({self.name!r})"
+
     def __str__(self) -> str:
         return self.name
 
@@ -182,11 +189,15 @@ class StrategyCase:
             object.__setattr__(self, "name", self.strategy if isinstance(self.strategy, str) else own)
         if self.per_token is None:
             object.__setattr__(self, "per_token", bool(getattr(function, "per_token", True)))
+        _require_expectable(self)
 
     @cached_property
     def function(self) -> Strategy:
         """The strategy itself."""
         return load_strategy(self.strategy)
+
+    def __repr__(self) -> str:
+        return f"StrategyCase({self.name!r})"
 
     def __str__(self) -> str:
         return self.name
@@ -196,6 +207,12 @@ def _require_reasons(expected_failures: Mapping[str, str]) -> None:
     for check, reason in expected_failures.items():
         if not isinstance(reason, str) or not reason.strip():
             raise turbo.TurboError(f"expected_failures[{check!r}]={reason!r}: say why it fails, in words")
+
+
+def _require_expectable(case: AdapterCase | StrategyCase) -> None:
+    from turbo.testing.entrances import checks_of  # it imports the checks, and these this module
+
+    checks_of(case)
 
 
 def _short(value: object) -> str:

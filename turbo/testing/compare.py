@@ -15,12 +15,14 @@ thousand times larger with the kit's weights.
 
 def require(condition: object, message: str) -> None:
     """Raise AssertionError; unlike an assert statement it also works under ``python -O``."""
+    __tracebackhide__ = True
     if not condition:
         raise AssertionError(message)
 
 
 def require_equal(found: Tensor, wanted: Tensor, message: str) -> None:
     """Bit for bit."""
+    __tracebackhide__ = True
     _require_alike(found, wanted, message)
     if not torch.equal(found, wanted):
         raise AssertionError(
@@ -30,6 +32,7 @@ def require_equal(found: Tensor, wanted: Tensor, message: str) -> None:
 
 def require_close(found: Tensor, wanted: Tensor, message: str) -> None:
     """Equal up to rounding of the same arithmetic in another order."""
+    __tracebackhide__ = True
     _require_alike(found, wanted, message)
     distance, limit = _distance(found, wanted), ROUNDINGS * torch.finfo(wanted.dtype).eps * _largest(wanted)
     if not distance <= limit:  # also where the distance is NaN
@@ -39,11 +42,14 @@ def require_close(found: Tensor, wanted: Tensor, message: str) -> None:
 
 
 def differ(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors differ by more than rounding."""
-    return a.shape != b.shape or _distance(a, b) > ROUNDINGS * torch.finfo(a.dtype).eps * _largest(a)
+    """Whether two tensors differ by more than rounding, or in shape or dtype."""
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return True
+    return not _distance(a, b) <= ROUNDINGS * torch.finfo(a.dtype).eps * _largest(a)  # also where it is NaN
 
 
 def _require_alike(found: Tensor, wanted: Tensor, message: str) -> None:
+    __tracebackhide__ = True
     for what in ("shape", "dtype", "device"):
         a, b = getattr(found, what), getattr(wanted, what)
         if a != b:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import turbo
-from turbo.adapters import Refuse, ResidualBlock
+from turbo.adapters import Refuse
 from turbo.testing.cases import AdapterCase
-from turbo.testing.compare import require, require_close
+from turbo.testing.compare import differ, require, require_close
+from turbo.testing.diagnosis import explain_difference
 from turbo.testing.lightness import imports_of
-from turbo.testing.probe import find_tower, list_blocks, list_sites, watch
+from turbo.testing.probe import compose, find_tower, list_blocks, list_sites, watch
 from turbo.testing.results import NotApplicable
 
 
@@ -64,7 +63,7 @@ def check_is_found_by_itself(case: AdapterCase) -> None:
 
 def check_import_is_light(case: AdapterCase) -> None:
     """Importing the adapter and asking it about a stranger imports no model library."""
-    loaded = imports_of(type(case.instance))
+    loaded = imports_of(case.instance)
     require(
         not loaded,
         f"importing {type(case.instance).__module__} imports {', '.join(loaded)}: name the class in target as a "
@@ -80,8 +79,8 @@ def check_shape_is_what_arrives(case: AdapterCase) -> None:
     declared = tuple(case.instance.shape(find_tower(case, model)))
     require(
         declared == (n, width),
-        f"shape() declares {declared}, {(n, width)} (tokens, width) enter the first block: class, distillation and "
-        "register tokens count; the case's inputs have to be of the model's own resolution",
+        f"shape() says {declared[0]} tokens of width {declared[1]}; {n} of width {width} enter the first block: class, "
+        "distillation and register tokens count; the case's inputs have to be of the model's own resolution",
     )
 
 
@@ -89,50 +88,17 @@ def check_maps_are_the_block(case: AdapterCase) -> None:
     """On full sequences qkv, attention, project and mlp compute what the block itself computes, block by block."""
     model = case.make_model()
     blocks = list_blocks(case, model)
-    with _called_parts(blocks) as upstream:
-        calls = watch(case, model, blocks, case.make_inputs())
+    calls = watch(case, model, blocks, case.make_inputs())
     for depth, (block, call) in enumerate(zip(blocks, calls, strict=True)):
-        with _called_parts([block]) as called:
-            found = _compose(block, call.x, depth)
-        parts = [name for name in upstream[block] if name not in called[block]]
-        missing = (
-            f"the maps never call {', '.join(parts)}" if parts else "something is called in another order or place"
-        )
-        require_close(
-            found,
-            call.output,
-            f"the maps of block {depth} ({type(block.module).__name__}) compute something else than the block; "
-            f"{missing} (usual causes: LayerScale, q/k norm, an inner norm or the scale left out, or upstream "
-            "arithmetic repeated instead of called)",
-        )
-
-
-def _compose(block: ResidualBlock, x: Tensor, depth: int) -> Tensor:
-    with torch.no_grad():
-        q, k, v = block.qkv(x)
-        for name, part in (("q", q), ("k", k), ("v", v)):
-            require(
-                part.ndim == 4 and (part.shape[0], part.shape[2]) == x.shape[:2],
-                f"qkv() of block {depth} returned {name} of shape {tuple(part.shape)} for tokens of shape "
-                f"{tuple(x.shape)}: it must be b h n e; see turbo.adapters.split_heads",
+        found = compose(block, call.x, depth)
+        if differ(found, call.output):
+            require_close(
+                found,
+                call.output,
+                f"the maps of block {depth} ({type(block.module).__name__}) compute something else than the block; "
+                f"{explain_difference(case, model, block, depth)} (usual causes: LayerScale, q/k norm, an inner norm, "
+                "the scale or the number of heads left out or wrong; upstream arithmetic repeated instead of called)",
             )
-        y = F.scaled_dot_product_attention(q, k, v, scale=block.scale)
-        x = x + block.project(y.transpose(1, 2).flatten(2))
-        return x + block.mlp(x)
-
-
-@contextmanager
-def _called_parts(blocks: list[ResidualBlock]) -> Iterator[dict[ResidualBlock, list[str]]]:
-    """Names of the submodules with parameters of their own that are called in each block."""
-    called: dict[ResidualBlock, list[str]] = {block: [] for block in blocks}
-    with ExitStack() as stack:
-        for block in blocks:
-            for name, part in block.module.named_modules():
-                if name and next(part.parameters(recurse=False), None) is not None:
-                    note = called[block].append
-                    handle = part.register_forward_pre_hook(lambda *_, name=name, note=note: note(name))
-                    stack.callback(handle.remove)
-        yield called
 
 
 def check_every_block_is_listed(case: AdapterCase) -> None:

@@ -14,12 +14,14 @@ from turbo.testing import (
     description,
     exactness,
     execution,
+    preflight,
     strategy_contract,
     strategy_order,
     tokens,
     training,
 )
 from turbo.testing.cases import AdapterCase, StrategyCase
+from turbo.testing.names import refuse_block
 from turbo.testing.results import Result, run_check
 
 Case = AdapterCase | StrategyCase
@@ -27,6 +29,7 @@ AdapterCheck = Callable[[AdapterCase], None]
 StrategyCheck = Callable[[StrategyCase], None]
 
 ADAPTER_CHECKS: tuple[AdapterCheck, ...] = (
+    preflight.check_description_is_usable,
     *description.CHECKS,
     *exactness.CHECKS,
     *tokens.CHECKS,
@@ -34,10 +37,17 @@ ADAPTER_CHECKS: tuple[AdapterCheck, ...] = (
     *training.CHECKS,
     *execution.CHECKS,
 )
-STRATEGY_CHECKS: tuple[StrategyCheck, ...] = (*strategy_contract.CHECKS, *strategy_order.CHECKS)
+STRATEGY_CHECKS: tuple[StrategyCheck, ...] = (
+    preflight.check_strategy_is_callable,
+    *strategy_contract.CHECKS,
+    *strategy_order.CHECKS,
+)
+FIRST = (ADAPTER_CHECKS[0].__name__, STRATEGY_CHECKS[0].__name__)
+"""Where one of these fails, the checks after it are not run."""
 
 FLAGS = {
     "check_keyword_calls": "positional",
+    "check_merged_duplicates_change_nothing": "counts_patches",
     "check_batch_independence": "independent_batch",
     "check_gradients_flow": "trains",
     "check_checkpointed_blocks_give_the_same_gradients": "checkpointing",
@@ -59,7 +69,7 @@ def adapter_checks(case: AdapterCase | None = None) -> list[AdapterCheck]:
 
     Examples:
         >>> [check.__name__ for check in adapter_checks()][:2]
-        ['check_supports_is_specific', 'check_is_found_by_itself']
+        ['check_description_is_usable', 'check_supports_is_specific']
     """
     return list(ADAPTER_CHECKS) if case is None else _selected(ADAPTER_CHECKS, case)
 
@@ -77,12 +87,14 @@ def strategy_checks(case: StrategyCase | None = None) -> list[StrategyCheck]:
     return list(STRATEGY_CHECKS) if case is None else _selected(STRATEGY_CHECKS, case)
 
 
-def check_adapter(case: AdapterCase | Adapter | type[Adapter] | str, *, only: Collection[str] = ()) -> list[Result]:
+def check_adapter(
+    case: AdapterCase | Adapter | type[Adapter] | str, *, only: str | Collection[str] = ()
+) -> list[Result]:
     """Run all checks of an adapter.
 
     Args:
         case: a case; or an adapter, its class or its registered name, which is run on its own `example`.
-        only: names of checks; empty for all.
+        only: names of checks, or one name; empty for all.
 
     Returns:
         One result per check, those that do not apply included.
@@ -95,12 +107,12 @@ def check_adapter(case: AdapterCase | Adapter | type[Adapter] | str, *, only: Co
     return list(results_of(case if isinstance(case, AdapterCase) else AdapterCase.from_adapter(case), only))
 
 
-def check_strategy(case: StrategyCase | Strategy | type | str, *, only: Collection[str] = ()) -> list[Result]:
+def check_strategy(case: StrategyCase | Strategy | type | str, *, only: str | Collection[str] = ()) -> list[Result]:
     """Run all checks of a strategy.
 
     Args:
         case: a case; or a strategy, its class or its registered name.
-        only: names of checks; empty for all.
+        only: names of checks, or one name; empty for all.
 
     Returns:
         One result per check, those that do not apply included.
@@ -117,19 +129,25 @@ def checks_of(case: Case) -> list[Callable[[Any], None]]:
     return [*(adapter_checks(case) if isinstance(case, AdapterCase) else strategy_checks(case))]
 
 
-def results_of(case: Case, only: Collection[str] = ()) -> Iterator[Result]:
-    """Run the checks of a case one by one."""
+def results_of(case: Case, only: str | Collection[str] = ()) -> Iterator[Result]:
+    """Run the checks of a case one by one; where the first of all fails the others are not run."""
+    only = [only] if isinstance(only, str) and only else only
     known = ADAPTER_CHECKS if isinstance(case, AdapterCase) else STRATEGY_CHECKS
     _require_known(only, [check.__name__ for check in (*ADAPTER_CHECKS, *STRATEGY_CHECKS)], "only")
     selected = checks_of(case)
+    blocked = False
     for check in known:
         name = check.__name__
         if only and name not in only:
             continue
         if check not in selected:
             yield Result(case.name, name, "not applicable", f"{FLAGS[name]}=False")
+        elif blocked:
+            yield Result(case.name, name, "not run", f"see {known[0].__name__}")
         else:
-            yield run_check(check, case, case.name, case.expected_failures.get(name))  # type: ignore[arg-type]
+            result = run_check(check, case, case.name, case.expected_failures.get(name))  # type: ignore[arg-type]
+            blocked = name in FIRST and result.outcome in ("failed", "expected failure")
+            yield result
 
 
 def as_case(thing: Any) -> Case:
@@ -148,6 +166,7 @@ def as_case(thing: Any) -> Case:
         return _named(thing)
     if isinstance(thing, Adapter) or (isinstance(thing, type) and issubclass(thing, Adapter)):
         return AdapterCase.from_adapter(thing)
+    refuse_block(thing)
     if callable(thing):
         return StrategyCase(thing)
     raise turbo.TurboError(
@@ -185,7 +204,7 @@ def _selected(checks: tuple[Any, ...], case: Case) -> list[Any]:
 def _require_known(names: Collection[str], known: list[str], where: str) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, cutoff=0.5)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             raise turbo.TurboError(
                 f"{where} {name!r}: there is no such check; {'near to it' if near else 'there are'}: "
                 f"{', '.join(near or known)}"

@@ -61,9 +61,8 @@ def check_device_is_kept(case: AdapterCase) -> None:
         try:
             found = case.run(case.accelerate(case.make_model()).to(device), inputs)
         except Exception as error:
-            raise AssertionError(
-                f"on {device} the accelerated model fails: {error} (a map makes a tensor without device=x.device)"
-            ) from error
+            hint = "" if isinstance(error, turbo.TurboError) else " (a map makes a tensor without device=x.device)"
+            raise AssertionError(f"on {device} the accelerated model fails: {error}{hint}") from error
         require(found.device == wanted.device, f"on {device} the output is on {found.device}")
         if device != "meta":
             require(found.isfinite().all(), f"on {device} the output has NaN or infinite numbers")

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 
 from turbo.adapters import Adapter
+from turbo.adapters.base import targets_of
 from turbo.testing.results import NotApplicable
 
 _CODE = """
@@ -24,22 +25,21 @@ print("imported:" + json.dumps([name for name in targets if name in sys.modules]
 """
 
 
-def imports_of(adapter: type[Adapter]) -> list[str]:
+def imports_of(adapter: Adapter) -> list[str]:
     """Model libraries, of those that an adapter's targets live in, that importing the adapter's module imports.
 
     Raises:
         NotApplicable: the adapter is not in a module of its own, so there is no telling what imports what.
     """
-    module = adapter.__module__
-    targets = (adapter.target,) if isinstance(adapter.target, str) else adapter.target
-    homes = [target.partition(":")[0] for target in targets]
+    module, name = type(adapter).__module__, type(adapter).__name__
+    homes = [target.partition(":")[0] for target in targets_of(adapter)]
     if module in homes:
         raise NotApplicable("the adapter lives in the module of its model")
     if module == "__main__" or module.rpartition(".")[2].startswith(("test_", "conftest")) or not _importable(module):
         raise NotApplicable(f"the adapter lives in {module}, which is no module that others import")
     own = module.partition(".")[0]
     packages = [package for home in homes if (package := home.partition(".")[0]) != own]
-    return _imported(module, adapter.__name__, tuple(dict.fromkeys([*packages, *homes])))
+    return _imported(module, name, tuple(dict.fromkeys([*packages, *homes])))
 
 
 def _importable(module: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import turbo
-from turbo.adapters import Adapter
+from turbo.adapters import Adapter, ResidualBlock
 from turbo.fusion import Strategy
 from turbo.plugins import adapters, strategies
 
@@ -30,7 +30,15 @@ def load_strategy(strategy: object) -> Strategy:
     return found  # type: ignore[no-any-return]
 
 
+def refuse_block(thing: object) -> None:
+    """A block's description by itself says neither which model it is of nor what goes in."""
+    kind = thing if isinstance(thing, type) else type(thing)
+    if issubclass(kind, ResidualBlock):
+        raise turbo.TurboError(f"{kind.__name__} is a ResidualBlock: name the Adapter that lists it")
+
+
 def _create(plugin: Any) -> Any:
+    refuse_block(plugin)
     if not isinstance(plugin, type):
         return plugin
     try:

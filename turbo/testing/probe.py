@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from turbo.adapters import ResidualBlock, Site
@@ -17,10 +19,11 @@ from turbo.testing.compare import require
 
 @dataclass
 class Call:
-    """One call of a block: the tokens it got, and those it returned."""
+    """One call of a block: the tokens it got, those it returned, and by name the other tensors it got."""
 
     x: Tensor
     output: Tensor
+    others: dict[str, Tensor]
 
 
 @dataclass
@@ -64,6 +67,44 @@ def list_blocks(case: AdapterCase, model: nn.Module) -> list[ResidualBlock]:
     return blocks
 
 
+def attend(block: ResidualBlock, x: Tensor, depth: int, scale: float | None = None) -> Tensor:
+    """The first half of a block as its maps describe it: ``b n d`` -> ``b n d``."""
+    q, k, v = block.qkv(x)
+    for name, part in (("q", q), ("k", k), ("v", v)):
+        require(
+            part.ndim == 4 and (part.shape[0], part.shape[2]) == x.shape[:2],
+            f"qkv() of block {depth} returned {name} of shape {tuple(part.shape)} for tokens of shape "
+            f"{tuple(x.shape)}: it must be b h n e; see turbo.adapters.split_heads",
+        )
+    y = F.scaled_dot_product_attention(q, k, v, scale=block.scale if scale is None else scale)
+    return _added("project", block.project(y.transpose(1, 2).flatten(2)), x, depth)
+
+
+def feed_forward(block: ResidualBlock, x: Tensor, depth: int) -> Tensor:
+    """The second half of a block as its map describes it: ``b n d`` -> ``b n d``."""
+    return _added("mlp", block.mlp(x), x, depth)
+
+
+def compose(block: ResidualBlock, x: Tensor, depth: int) -> Tensor:
+    """The whole block as its maps describe it, on a full sequence."""
+    with torch.no_grad():
+        return feed_forward(block, attend(block, x, depth), depth)
+
+
+def _added(name: str, found: Tensor, x: Tensor, depth: int) -> Tensor:
+    require(
+        isinstance(found, Tensor) and found.shape == x.shape,
+        f"{name}() of block {depth} returned {shape_of(found)} for tokens of shape {tuple(x.shape)}: it must be "
+        "b n d, what is added to the residual",
+    )
+    return x + found
+
+
+def shape_of(value: object) -> str:
+    """A tensor's shape in words; the type of anything else."""
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
 @contextmanager
 def watching(blocks: list[ResidualBlock]) -> Iterator[Watched]:
     """Note what goes in and out of each block."""
@@ -82,15 +123,29 @@ def watch(case: AdapterCase, model: nn.Module, blocks: list[ResidualBlock], inpu
     return [watched.one(depth) for depth in range(len(blocks))]
 
 
+def first_argument(module: nn.Module) -> str:
+    """Name of the argument by which a module gets its tokens, whether it is accelerated or not."""
+    return next(iter(_parameters(module)))
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    return list(inspect.signature(type(module).forward.__get__(module)).parameters)
+
+
 def _noting(watched: Watched, depth: int, module: nn.Module) -> Any:
-    first = next(iter(inspect.signature(type(module).forward.__get__(module)).parameters))
+    names = _parameters(module)
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        x = args[0] if args else kwargs[first]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        x = given.pop(names[0])
         kind = f"block {depth} of sites(), a {type(module).__name__},"
         for verb, value in (("takes", x), ("returns", output)):
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            require(isinstance(value, Tensor) and value.ndim == 3, f"{kind} {verb} {found}: it must be tokens, b n d")
-        watched.calls.setdefault(depth, []).append(Call(x.detach(), output.detach()))
+            require(
+                isinstance(value, Tensor) and value.ndim == 3,
+                f"{kind} {verb} {shape_of(value)}: it must be tokens, b n d, and nothing else (a block that returns a "
+                "tuple cannot be described: raise Unsupported in sites())",
+            )
+        others = {name: value for name, value in given.items() if isinstance(value, Tensor) and value.ndim > 0}
+        watched.calls.setdefault(depth, []).append(Call(x.detach(), output.detach(), others))
 
     return note

@@ -58,12 +58,12 @@ def _require_not_below(case: StrategyCase, better: Candidates, worse: Candidates
     if below.any():
         i = int(below.nonzero()[0])
         found = "; ".join(
-            f"R={c.redundancy[i, 0].item():.4g}, A={c.value[i, 0].item():.4g}, E={e[i].item():.6g}"
+            f"R={c.redundancy[i, 0].item():.9g}, A={c.value[i, 0].item():.9g}, E={e[i].item():.9g}"
             for c, e in ((worse, low), (better, high))
         )
         raise AssertionError(
-            f"with {what} the priority falls in block {better.depth}: {found} (a product of R and A changes its "
-            "direction where R < 0)"
+            f"with {what} the priority falls in block {better.depth}: {found} (a wrong sign; or a product of "
+            "R and A, which changes its direction where R < 0)"
         )
 
 

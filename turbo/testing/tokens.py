@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 import turbo
 from turbo.adapters import Restore
 from turbo.testing.cases import AdapterCase
-from turbo.testing.compare import require, require_equal
-from turbo.testing.probe import list_blocks, list_sites, watch, watching
+from turbo.testing.compare import require, require_close, require_equal
+from turbo.testing.probe import first_argument, list_blocks, list_sites, watch, watching
 from turbo.testing.results import NotApplicable
 
 
@@ -137,9 +138,46 @@ def check_restored_outputs_have_every_token(case: AdapterCase) -> None:
         )
 
 
+def check_merged_duplicates_change_nothing(case: AdapterCase) -> None:
+    """Where the tokens that merge are exact copies of each other, the output is the untouched one up to rounding."""
+    model = case.make_model()
+    blocks = list_blocks(case, model)
+    protected = blocks[0].protected
+    n = watch(case, model, blocks, case.make_inputs())[0].x.shape[1]
+    drop = (n - protected) // 4  # half of the pairs: were all of them merged, a mean over the tokens would not notice
+    require(drop, f"the sample model has only {n} tokens, too few pairs of them: give the case a larger image")
+    first = blocks[0].module
+    first.register_forward_pre_hook(_Duplicate(protected, first_argument(first)), with_kwargs=True)
+    untouched = case.run(model)
+    case.accelerate(model, "tome", drop=[drop] + [0] * (len(blocks) - 1))
+    require_close(
+        case.run(model),
+        untouched,
+        "merging exact duplicates changes the output: something after the blocks reads all patches (a mean, an "
+        "attention pool): end sites() with Restore(the last norm); where it reads merged tokens on purpose, each once, "
+        "counts_patches=False; where check_maps_are_the_block fails too, see that first",
+    )
+
+
+class _Duplicate:
+    """A hook that makes every second unprotected token a copy of the one before it, its partner in a merge."""
+
+    def __init__(self, protected: int, argument: str) -> None:
+        self.protected = protected
+        self.argument = argument
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = (args[0] if args else kwargs[self.argument]).clone()
+        patches = x[:, self.protected :]
+        copies = patches.shape[1] // 2 * 2
+        patches[:, 1:copies:2] = patches[:, 0:copies:2]
+        return ((x, *args[1:]), kwargs) if args else (args, kwargs | {self.argument: x})
+
+
 CHECKS = (
     check_token_counts_follow_schedule,
     check_protected_tokens_survive,
     check_sizes_are_conserved,
     check_restored_outputs_have_every_token,
+    check_merged_duplicates_change_nothing,
 )

@@ -30,7 +30,8 @@ def check_gradients_flow(case: AdapterCase) -> None:
             continue
         require(
             name in found and bool(found[name].any()),
-            f"{name} has no gradient while accelerated (a map detaches, or runs under no_grad)",
+            f"{name} has no gradient while accelerated (a map detaches or runs under no_grad, or "
+            "never uses it: see check_maps_are_the_block)",
         )
         require(found[name].isfinite().all(), f"the gradient of {name} has NaN or infinite numbers")
 
