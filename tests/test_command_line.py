@@ -218,7 +218,8 @@ def test_inspect_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: P
 
 
 def test_bench_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: Path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")  # at 80 a long name may be folded, depending on how wide the figures are
+    # At 80 a long name may be folded, depending on how wide the figures are.
+    monkeypatch.setattr("turbo.cli.app.console.width", 120)
     arguments = ["--strategy", "my_cases:quotient", "--strategy", "turbo.fusion:S2", "--adapter", "vit"]
     result = run("bench", "zoo:vit-digits", "--drop", "20", "--rounds", "1", "--json", "results.json", *arguments)
     assert result.exit_code == 0, result.output
