@@ -15,13 +15,12 @@ Both on untouched tokens (all sizes 1) and after a hard first merge (sizes of se
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+from digits import write_record
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -30,7 +29,6 @@ from turbo import zoo
 from turbo.adapters import ResidualBlock
 from turbo.adapters.vit import ViT
 from turbo.attention import proportional_attention
-from turbo.bench.compare import machine
 from turbo.cli.progress import progress
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, Random, ToMe, Ward
 from turbo.information import mutual_redundancy, semantic_value, token_metric
@@ -192,8 +190,6 @@ def main() -> None:
     blocks = [site for site in ViT().sites(model.vit) if isinstance(site, ResidualBlock)]
     images = zoo.preprocess(zoo.scenes("validation", IMAGES, seed=31)[0])
     record: dict[str, Any] = {
-        "command": "python benchmarks/error_bound.py",
-        "machine": machine(torch.device("cpu")),
         "scenes": f"validation, {IMAGES}, seed 31",
     }
     with progress("merging one source at a time", steps=2 * IMAGES) as advance:
@@ -203,8 +199,7 @@ def main() -> None:
                 rows += study(model, blocks, image, first_drop)
                 advance()
             record[label] = summary(rows)
-    target = Path(__file__).parent / "results" / "error-bound.json"
-    target.write_text(json.dumps(record, indent=1) + "\n")
+    write_record("error-bound", "error_bound", record)
     show(record)
 
 

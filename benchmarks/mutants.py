@@ -22,6 +22,15 @@ KILLED = {1, 3, 24, -24, 36, 152, 255}
 UNTESTED = {33}
 
 
+def exit_codes() -> dict[str, dict[str, int]]:
+    """For each mutated module, each mutant's exit code."""
+    found = {}
+    for meta in sorted(FOLDER.rglob("*.py.meta")):
+        if codes := json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]:
+            found[meta.relative_to(FOLDER).as_posix().removesuffix(".meta")] = codes
+    return found
+
+
 def changed(mutant: str) -> str:
     """A mutant's line before and after, as the page writes it."""
     shown = subprocess.run(
@@ -37,11 +46,7 @@ def main() -> int:
     page = PAGE.read_text(encoding="utf-8")
     equivalents = page.partition("\n### Equivalent mutants\n")[2].partition("\n#")[0]
     unexplained, explained, rows = [], set(), []
-    for meta in sorted(FOLDER.rglob("*.py.meta")):
-        module = meta.relative_to(FOLDER).as_posix().removesuffix(".meta")
-        codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
-        if not codes:
-            continue
+    for module, codes in exit_codes().items():
         untested = [mutant for mutant, code in codes.items() if code in UNTESTED]
         equivalent = []
         for mutant in (mutant for mutant, code in codes.items() if code not in KILLED | UNTESTED):

@@ -126,8 +126,7 @@ def bench(
             results.append(compare(loaded, sides, batch=batch, rounds=rounds, on_round=advance))
         console.print(comparison_table(results[-1]))
     if json_file is not None:
-        record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": [r.to_json() for r in results]}
-        _write_json(json_file, record)
+        _write_results(json_file, [result.to_json() for result in results])
 
 
 @app.command()
@@ -168,13 +167,13 @@ def check(
             results += results_of(case, only or ())
     show_results(console, results)
     if json_file is not None:
-        record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": [asdict(result) for result in results]}
-        _write_json(json_file, record)
+        _write_results(json_file, [asdict(result) for result in results])
     if not all(result.ok for result in results):
         raise typer.Exit(1)
 
 
-def _write_json(path: Path, record: dict[str, Any]) -> None:
+def _write_results(path: Path, results: list[dict[str, Any]]) -> None:
+    record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": results}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
     console.print(f"written to {path}", style="dim")

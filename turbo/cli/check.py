@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from turbo.adapters import Adapter, ResidualBlock
-from turbo.cli.specs import is_module, load_object
+from turbo.cli.specs import load_object, module_hint
 from turbo.errors import TurboError
 from turbo.plugins import adapters, strategies
 from turbo.testing import AdapterCase, Result, StrategyCase, as_case
@@ -38,11 +38,10 @@ def load_cases(spec: str) -> list[AdapterCase | StrategyCase]:
     if ":" in spec:
         return _cases_in(load_object(spec), spec)
     if spec not in adapters and spec not in strategies:
-        hint = f"; for an object in a module write {spec}:Name" if "." in spec or is_module(spec) else ""
-        raise TurboError(
-            f"no adapter and no strategy is called {spec!r}; adapters: {', '.join(adapters)}; strategies: "
-            f"{', '.join(strategies)}{hint}"
-        )
+        try:
+            as_case(spec)  # says which names there are
+        except TurboError as error:
+            raise TurboError(f"{error}{module_hint(spec)}") from error
     found: list[AdapterCase | StrategyCase] = [AdapterCase.from_adapter(spec)] if spec in adapters else []
     return [*found, StrategyCase(spec)] if spec in strategies else found
 

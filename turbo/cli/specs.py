@@ -107,14 +107,15 @@ def _require_registered(name: str, registry: Any) -> None:
     try:
         registry[name]
     except TurboError as error:
-        if name in registry or not ("." in name or is_module(name)):
+        if name in registry:
             raise
-        raise TurboError(f"{error}; for an object in a module write {name}:Name") from error
+        raise TurboError(f"{error}{module_hint(name)}") from error
 
 
-def is_module(name: str) -> bool:
-    """Whether the current folder holds a module of this name."""
-    return (Path.cwd() / f"{name}.py").exists()
+def module_hint(name: str) -> str:
+    """How to write an object of a module, where an unknown name looks like one or the current folder holds one."""
+    is_module = "." in name or (Path.cwd() / f"{name}.py").exists()
+    return f"; for an object in a module write {name}:Name" if is_module else ""
 
 
 def _is_own(value: object, module: str) -> bool:

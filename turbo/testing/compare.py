@@ -34,7 +34,7 @@ def require_close(found: Tensor, wanted: Tensor, message: str) -> None:
     """Equal up to rounding of the same arithmetic in another order."""
     __tracebackhide__ = True
     _require_alike(found, wanted, message)
-    distance, limit = _distance(found, wanted), ROUNDINGS * torch.finfo(wanted.dtype).eps * _largest(wanted)
+    distance, limit = _distance(found, wanted), _rounding(wanted)
     if not distance <= limit:  # also where the distance is NaN
         raise AssertionError(
             f"{message}: outputs differ by up to {distance:.2g} (scale {_scale(wanted)}), rounding explains {limit:.2g}"
@@ -45,7 +45,7 @@ def differ(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors differ by more than rounding, or in shape or dtype."""
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         return True
-    return not _distance(a, b) <= ROUNDINGS * torch.finfo(a.dtype).eps * _largest(a)  # also where it is NaN
+    return not _distance(a, b) <= _rounding(a)  # also where it is NaN
 
 
 def _require_alike(found: Tensor, wanted: Tensor, message: str) -> None:
@@ -58,6 +58,11 @@ def _require_alike(found: Tensor, wanted: Tensor, message: str) -> None:
 
 def _distance(a: Tensor, b: Tensor) -> float:
     return (a.detach().double() - b.detach().double()).abs().max().item() if a.numel() else 0.0
+
+
+def _rounding(x: Tensor) -> float:
+    """What rounding explains, at the scale of x."""
+    return ROUNDINGS * torch.finfo(x.dtype).eps * _largest(x)
 
 
 def _largest(x: Tensor) -> float:

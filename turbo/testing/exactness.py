@@ -6,6 +6,7 @@ import io
 import pickle
 from typing import Any
 
+import torch
 from torch import nn
 
 import turbo
@@ -119,8 +120,6 @@ _ORDER = (
 
 
 def _positional(case: AdapterCase, model: Any, inputs: dict[str, Any]) -> Any:
-    import torch
-
     with torch.no_grad():
         return case.read(model(*inputs.values()))
 

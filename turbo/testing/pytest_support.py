@@ -20,8 +20,7 @@ def parametrize_with_checks(cases: Iterable[Any]) -> pytest.MarkDecorator:
     """Decorate a test function of ``(case, check)`` that calls ``check(case)``: one test per case and check.
 
     Ids read ``vit-check_noop_is_exact``. An expected failure becomes a strict xfail with its reason, a promise that
-    does not apply on this machine a skip. Where the first check of a
-    case fails, the others are skipped.
+    does not apply on this machine a skip. Where the first check of a case fails, the others are skipped.
 
     Args:
         cases: cases, or what `as_case` makes one of: adapters, strategies, registered names.
