@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
-from torch import nn
-
 from turbo.adapters.base import Adapter
+from turbo.adapters.round_trip import RoundTrip
 from turbo.engine.acceleration import Acceleration, Settings
 from turbo.engine.detect import find_tower, list_sites
 from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
+from turbo.engine.round_trip.generation import Generation
+from turbo.engine.round_trip.partition import Destinations
+from turbo.engine.round_trip.settings import make_settings
 from turbo.engine.score import check_strategy
 from turbo.errors import TurboError, TurboWarning
 from turbo.fusion import Strategy
 from turbo.plugins import adapters, strategies
+from turbo.ratios import Ratio
 from turbo.reporting import Report, make_report
 from turbo.schedule import Schedule
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
+ModelT = TypeVar("ModelT")
 
 
 def accelerate(
@@ -28,12 +31,16 @@ def accelerate(
     strategy: str | Strategy = "s1",
     *,
     drop: int | Sequence[int] | None = None,
-    ratio: float | None = None,
+    ratio: Ratio | Mapping[str, Ratio] | None = None,
     speedup: float | None = None,
     threshold: int = 0,
     min_tokens: int = 0,
     metric: Literal["keys", "queries"] = "keys",
     semantic_units: Literal["relative", "probability"] = "relative",
+    max_downsample: int | None = None,
+    refresh_every: int | None = None,
+    destinations: Destinations | None = None,
+    seed: int | None = None,
     adapter: str | Adapter | None = None,
 ) -> ModelT:
     """Make a model faster by merging its least informative tokens, in place.
@@ -43,17 +50,27 @@ def accelerate(
     `restore` gives back the model bit for bit.
 
     Args:
-        model: a supported model, or one that contains exactly one supported vision tower.
+        model: a supported model, one that contains exactly one supported vision tower, or a diffusers pipeline, whose
+            UNet is accelerated.
         strategy: how redundancy and semantic value are fused: a registered name or a callable that takes
             `turbo.fusion.Candidates`.
         drop: Υ, tokens merged per block: one count for all or one per block. 0 runs the model's own forward.
-        ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5.
+        ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5. In a denoiser, of the tokens
+            that a part of a block sees, 0 to 0.75: a number for the default parts, a dict from "self_attention",
+            "cross_attention" and "feed_forward" to one each, and in place of a number a function of the timestep.
         speedup: factor by which the blocks' FLOPs should fall; turbo solves for linearly decreasing drops.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this.
         metric: tokens are compared by their "keys" or their "queries".
         semantic_units: "relative" hands A to the strategy times the number of tokens (mean 1), "probability" as
             it is.
+        max_downsample: of a denoiser, the coarsest resolution at which blocks merge: latent pixels per token along an
+            axis. None takes the finest at which the model has transformer blocks (1 in Stable Diffusion 1 and 2, 2 in
+            XL).
+        refresh_every: of a denoiser, for how many steps a matching serves; 1 makes a new one at every step.
+        destinations: of a denoiser: "grid", one in every 2 x 2 positions, drawn anew at every step; or "parity",
+            every other position.
+        seed: of a denoiser, fixes that draw together with the timestep.
         adapter: which description of the model to use; found by itself when None.
 
     Returns:
@@ -74,13 +91,34 @@ def accelerate(
     _require_choice("semantic_units", semantic_units, ("relative", "probability"))
     name, function = _load_strategy(strategy)
     check_strategy(function, name)
-    wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
-    schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)
+    staying = {"drop": drop, "speedup": speedup, "threshold": threshold or None, "min_tokens": min_tokens or None}
+    restored = {
+        "max_downsample": max_downsample,
+        "refresh_every": refresh_every,
+        "destinations": destinations,
+        "seed": seed,
+    }
     tower, adapter_name, found = find_tower(model, adapter)
     sites = list_sites(tower, adapter_name, found)
-    settings = Settings(function, name, schedule, metric, semantic_units)
-    acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
-    acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
+    acceleration: Acceleration | Generation
+    if blocks := [site for site in sites if isinstance(site, RoundTrip)]:
+        _require_none(staying | {"metric": metric if metric != "keys" else None}, tower, "merge a ratio in each part")
+        round_trip = make_settings(
+            blocks,
+            strategy=function,
+            strategy_name=name,
+            semantic_units=semantic_units,
+            ratio=ratio,
+            **restored,  # type: ignore[arg-type]
+        )
+        acceleration = Generation(tower, adapter_name, sites, round_trip)
+    else:
+        _require_none(restored, tower, "keep their tokens merged, and have none of this")
+        wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
+        schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)  # type: ignore[arg-type]
+        settings = Settings(function, name, schedule, metric, semantic_units)
+        acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
+        acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
     _swap(model, acceleration)
     return model
 
@@ -138,7 +176,7 @@ def accelerated(model: ModelT, strategy: str | Strategy = "s1", **options: Any) 
             install(before)
 
 
-def report(model: nn.Module) -> Report:
+def report(model: object) -> Report:
     """What an accelerated model does, block by block: tokens in and out, FLOPs, promised and achieved.
 
     Args:
@@ -193,6 +231,13 @@ def _load_strategy(strategy: object) -> tuple[str, Strategy]:
     return name, function
 
 
+def _require_none(options: Mapping[str, object], tower: object, why: str) -> None:
+    """Refuse options that cannot apply to a model, rather than ignore them."""
+    if given := {name: value for name, value in options.items() if value is not None}:
+        found = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise TurboError(f"{found} cannot apply to a {type(tower).__name__}: its blocks {why}; leave it out")
+
+
 def _callable_name(function: object) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
@@ -202,7 +247,7 @@ def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise TurboError(f"{name}={value!r}: must be {' or '.join(map(repr, choices))}")
 
 
-def _swap(model: nn.Module, acceleration: Acceleration) -> None:
+def _swap(model: object, acceleration: Acceleration | Generation) -> None:
     """Install an acceleration in place of the one before it, or leave that one in place if it does not fit."""
     before = find_acceleration(model)
     if before is not None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Positions = slice | Tensor
+"""Positions of a sequence: a slice, or ``k`` int64."""
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -25,8 +28,8 @@ class Partition:
     """
 
     protected: int
-    source: slice
-    destination: slice
+    source: Positions
+    destination: Positions
     sources: int
     destinations: int
 
@@ -46,6 +49,37 @@ def parity(n: int, protected: int = 0) -> Partition:
     return Partition(protected, source, destination, len(range(first_even, n, 2)), len(range(first_odd, n, 2)))
 
 
+def grid(height: int, width: int, draw: Tensor, stride: int = 2) -> Partition:
+    """One destination in every cell of stride x stride positions of a grid; all others are sources.
+
+    Cells at the right and lower edge may be cut; each still has its destination.
+
+    Args:
+        height: rows of the grid, whose positions are counted row by row.
+        width: columns.
+        draw: int64, not negative, one number per cell, row by row: which of the cell's positions receives (taken
+            modulo the cell's size).
+        stride: side of a cell.
+
+    Returns:
+        The partition of the height·width positions; sources in order.
+
+    Examples:
+        >>> grid(2, 4, torch.tensor([0, 3])).destination
+        tensor([0, 7])
+    """
+    rows, columns = -(-height // stride), -(-width // stride)
+    cell = torch.arange(rows * columns, device=draw.device)
+    top, left = cell // columns * stride, cell % columns * stride
+    tall, wide = (height - top).clamp_max(stride), (width - left).clamp_max(stride)
+    place = draw % (tall * wide)
+    destination = (top + place // wide) * width + left + place % wide
+    taken = torch.zeros(height * width, dtype=torch.int8, device=draw.device).scatter(0, destination, 1)
+    sources = height * width - rows * columns
+    source = taken.argsort(stable=True)[:sources]
+    return Partition(0, source, destination, sources, rows * columns)
+
+
 @dataclass(frozen=True)
 class Matching:
     """Where every token of a sequence goes.
@@ -61,6 +95,23 @@ class Matching:
     kept: Tensor
     merged: Tensor
     destination: Tensor
+
+
+def repeat(matching: Matching, times: int) -> Matching:
+    """The same matching for a batch that holds the same tokens several times over, one after another.
+
+    Examples:
+        >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(4))
+        >>> repeat(m, 2).merged
+        tensor([[2],
+                [2]])
+    """
+    return Matching(
+        matching.assignment.repeat(times, 1),
+        matching.kept.repeat(times, 1),
+        matching.merged.repeat(times, 1),
+        matching.destination.repeat(times, 1),
+    )
 
 
 def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -> Matching:

@@ -1,10 +1,12 @@
-"""What an accelerated model does, block by block."""
+"""What an accelerated model does, block by block or part by part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from turbo.engine.acceleration import Acceleration
+from turbo.engine.round_trip.generation import Generation
+from turbo.engine.round_trip.measure import count_flops
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,29 @@ class BlockReport:
 
 
 @dataclass(frozen=True)
+class PartReport:
+    """One part of all blocks of one resolution of a denoiser, whose tokens are restored after it.
+
+    Attributes:
+        downsample: latent pixels that a token spans along each axis.
+        blocks: how many blocks there are.
+        part: name of the part.
+        tokens_in: tokens that enter it, in one block.
+        tokens_run: tokens on which it runs.
+        flops_untouched: of all these parts, for one image.
+        flops: the same, accelerated; scoring counts to the part in which it is done.
+    """
+
+    downsample: int
+    blocks: int
+    part: str
+    tokens_in: int
+    tokens_run: int
+    flops_untouched: int
+    flops: int
+
+
+@dataclass(frozen=True)
 class Report:
     """What happens to n tokens in an accelerated model.
 
@@ -31,9 +56,14 @@ class Report:
         model: class of the tower that is accelerated.
         adapter: its adapter's name.
         strategy: the fusion strategy.
-        n: tokens of the last forward pass, or at the model's own resolution before the first.
+        n: tokens that enter the first block that merges in the last forward pass, or at the model's own resolution
+            before the first.
         promised: the speed-up that was asked for, if one was.
-        blocks: one entry per block.
+        blocks: one entry per block whose tokens stay merged; none for a denoiser.
+        parts: one entry per resolution and part of a denoiser; none for other models.
+        flops_untouched: for one image: of all blocks, or of a whole denoiser in one step.
+        flops: the same, accelerated.
+        latents: height and width of a denoiser's latents.
         notes: what could not be done as asked.
     """
 
@@ -43,40 +73,100 @@ class Report:
     n: int
     promised: float | None
     blocks: tuple[BlockReport, ...]
+    parts: tuple[PartReport, ...]
+    flops_untouched: int
+    flops: int
+    latents: tuple[int, int] | None
     notes: tuple[str, ...]
 
     @property
     def achieved(self) -> float:
-        """By which factor the blocks' FLOPs fall."""
-        return sum(b.flops_untouched for b in self.blocks) / sum(b.flops for b in self.blocks)
+        """By which factor FLOPs fall."""
+        return self.flops_untouched / self.flops
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.model} ({self.adapter}), strategy {self.strategy}, {self.n} tokens",
-            f"{'block':>5} {'in':>6} {'merged':>7} {'out':>6} {'GFLOPs':>9} {'before':>9}",
-        ]
-        lines += [
-            f"{b.depth:>5} {b.tokens_in:>6} {b.merged:>7} {b.tokens_out:>6} {b.flops / 1e9:>9.3f} "
-            f"{b.flops_untouched / 1e9:>9.3f}"
-            for b in self.blocks
-        ]
+        rows, tokens, whole = _block_rows(self.blocks), f"{self.n} tokens", "the blocks"
+        if self.latents is not None:
+            height, width = self.latents
+            rows, tokens, whole = _part_rows(self.parts), f"latents {height} x {width}", "one step"
         promised = f", {self.promised:.2f}x asked for" if self.promised else ""
-        lines.append(f"FLOPs of the blocks fall by {self.achieved:.2f}x{promised}")
+        lines = [
+            f"{self.model} ({self.adapter}), strategy {self.strategy}, {tokens}",
+            *rows,
+            f"FLOPs of {whole} fall by {self.achieved:.2f}x{promised}",
+        ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def make_report(acceleration: Acceleration) -> Report:
-    """The report of an accelerated model, for the tokens of its last forward pass."""
+def _block_rows(blocks: tuple[BlockReport, ...]) -> list[str]:
+    header = f"{'block':>5} {'in':>6} {'merged':>7} {'out':>6} {'GFLOPs':>9} {'before':>9}"
+    return [header] + [
+        f"{b.depth:>5} {b.tokens_in:>6} {b.merged:>7} {b.tokens_out:>6} {b.flops / 1e9:>9.3f} "
+        f"{b.flops_untouched / 1e9:>9.3f}"
+        for b in blocks
+    ]
+
+
+def _part_rows(parts: tuple[PartReport, ...]) -> list[str]:
+    header = f"{'downsample':>10} {'blocks':>6} {'part':>16} {'in':>6} {'run on':>6} {'GFLOPs':>9} {'before':>9}"
+    return [header] + [
+        f"{p.downsample:>10} {p.blocks:>6} {p.part:>16} {p.tokens_in:>6} {p.tokens_run:>6} {p.flops / 1e9:>9.2f} "
+        f"{p.flops_untouched / 1e9:>9.2f}"
+        for p in parts
+    ]
+
+
+def make_report(acceleration: Acceleration | Generation) -> Report:
+    """The report of an accelerated model, for the input size of its last call."""
+    if isinstance(acceleration, Generation):
+        return _generation_report(acceleration)
     settings, n = acceleration.settings, acceleration.last_n or acceleration.n
     plan = acceleration.plan(n)
     untouched = [flops(n, n) for flops in acceleration.flops]
     rows = zip(plan.tokens, plan.tokens[1:], untouched, plan.flops(acceleration.flops), strict=False)
+    blocks = tuple(BlockReport(depth, *row) for depth, row in enumerate(rows))
     return Report(
         model=type(acceleration.tower).__name__,
         adapter=acceleration.adapter_name,
         strategy=settings.strategy_name,
         n=n,
         promised=settings.schedule.speedup,
-        blocks=tuple(BlockReport(depth, *row) for depth, row in enumerate(rows)),
+        blocks=blocks,
+        parts=(),
+        flops_untouched=sum(block.flops_untouched for block in blocks),
+        flops=sum(block.flops for block in blocks),
+        latents=None,
         notes=plan.notes,
+    )
+
+
+def _generation_report(generation: Generation) -> Report:
+    height, width = generation.last_latents
+    untouched = count_flops(generation, height, width, untouched=True)
+    now = count_flops(generation, height, width, untouched=False)
+    settings = generation.settings
+    ratios = settings.ratios.at(generation.last_timestep)
+    names = {module: path for path, module in generation.tower.named_modules()}
+    parts = []
+    for downsample in sorted({generation.blocks[index].downsample for index in generation.active}):
+        blocks = [generation.blocks[i] for i in generation.active if generation.blocks[i].downsample == downsample]
+        rows, columns = generation.grid(downsample, height, width)
+        for part in blocks[0].parts:
+            paths = [names[block.parts[part]] for block in blocks if part in block.parts]
+            left = rows * columns - generation.count(ratios.get(part, 0.0), rows, columns)
+            before, after = (sum(counts.get(path, 0) for path in paths) for counts in (untouched, now))
+            parts.append(PartReport(downsample, len(paths), part, rows * columns, left, before, after))
+    note = f"the ratio varies: these are the figures of timestep {generation.last_timestep:g}"
+    return Report(
+        model=type(generation.tower).__name__,
+        adapter=generation.adapter_name,
+        strategy=settings.strategy_name,
+        n=parts[0].tokens_in,
+        promised=None,
+        blocks=(),
+        parts=tuple(parts),
+        flops_untouched=untouched[""],
+        flops=now[""],
+        latents=(height, width),
+        notes=(note,) if settings.ratios.varies else (),
     )

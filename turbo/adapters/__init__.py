@@ -11,13 +11,16 @@ from turbo.adapters.base import (
     split_heads,
     split_qkv,
 )
+from turbo.adapters.round_trip import Denoiser, RoundTrip
 
 __all__ = [
     "Adapter",
+    "Denoiser",
     "Example",
     "Refuse",
     "ResidualBlock",
     "Restore",
+    "RoundTrip",
     "Site",
     "Unsupported",
     "split_heads",

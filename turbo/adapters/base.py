@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from turbo.adapters.round_trip import Denoiser, RoundTrip
 from turbo.errors import TurboError
 
 
@@ -113,7 +114,7 @@ class Refuse:
     reason: str
 
 
-Site = ResidualBlock | Restore | Refuse
+Site = ResidualBlock | Restore | Refuse | Denoiser | RoundTrip
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from turbo.fusion import Strategy
 from turbo.schedule import Plan, Schedule
 
 if TYPE_CHECKING:
-    from turbo.engine.trace import BlockTrace
+    from turbo.engine.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _ThreadState(threading.local):
     """One forward pass at a time per thread. Never copied with the model."""
 
     flow: Flow | None = None
-    recorder: list[BlockTrace] | None = None
+    recorder: Trace | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _ThreadState:
         return _ThreadState()
@@ -96,6 +96,7 @@ class Acceleration:
         self.last_n: int | None = None
         self.state = _ThreadState()
         self.entries = _Entries()
+        self.runners: list[Any] = []
         self._plans: dict[int, Plan] = {}
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, targets_of
+from turbo.adapters.round_trip import Denoiser, RoundTrip
 from turbo.errors import TurboError, TurboWarning
 from turbo.plugins import adapters
 
@@ -30,6 +32,7 @@ def find_tower(model: object, adapter: str | Adapter | None) -> tuple[nn.Module,
     Raises:
         TurboError: not a model, none found, several found, or two adapters equally near.
     """
+    model = root_of(model)
     if not isinstance(model, nn.Module):
         raise TurboError(f"a {type(model).__name__} is not a torch.nn.Module: pass the model itself")
     if hasattr(model, "_orig_mod"):
@@ -43,6 +46,21 @@ def find_tower(model: object, adapter: str | Adapter | None) -> tuple[nn.Module,
         raise TurboError(f"{type(model).__name__} holds {len(towers)} towers ({paths}): accelerate each by itself")
     _, tower, name, found = towers[0]
     return tower, name, found
+
+
+def root_of(model: object) -> object:
+    """The module to look in: the denoiser of a diffusers pipeline, anything else itself.
+
+    Raises:
+        TurboError: a pipeline without a UNet.
+    """
+    components = None if isinstance(model, nn.Module) else getattr(model, "components", None)
+    if not isinstance(components, Mapping):
+        return model
+    if not isinstance(components.get("unet"), nn.Module):
+        found = ", ".join(f"{k} ({type(v).__name__})" for k, v in components.items() if isinstance(v, nn.Module))
+        raise TurboError(f"a {type(model).__name__} has no unet; its modules are: {found}. Pass the one to accelerate")
+    return components["unet"]
 
 
 def list_sites(tower: nn.Module, name: str, adapter: Adapter) -> list[Site]:
@@ -80,15 +98,24 @@ def _misfit(model: nn.Module, known: list[tuple[str, Adapter]], *, chosen: bool)
 
 def _require_sites(sites: list[Any], name: str) -> None:
     for place, site in enumerate(sites):
-        if not isinstance(site, ResidualBlock | Restore | Refuse):
+        if not isinstance(site, Site):
             what = f"a {type(site).__name__} at {place}"
             if isinstance(site, type):
                 what = f"the class {site.__name__} at {place}, not an instance"
             module = isinstance(site, nn.Module)
-            hint = "wrap it in your ResidualBlock" if module else "list ResidualBlock, Restore or Refuse"
+            known = "ResidualBlock, Restore or Refuse; Denoiser and RoundTrip"
+            hint = "wrap it in your ResidualBlock" if module else f"list {known}"
             raise TurboError(f"sites() of {name} lists {what}: {hint}")
-    if not any(isinstance(site, ResidualBlock) for site in sites):
-        raise TurboError(f"sites() of {name} lists no ResidualBlock: nothing would merge")
+    kinds = {kind for kind in (ResidualBlock, RoundTrip) for site in sites if isinstance(site, kind)}
+    if not kinds:
+        raise TurboError(f"sites() of {name} lists no ResidualBlock and no RoundTrip: nothing would merge")
+    strangers = (Denoiser,) if ResidualBlock in kinds else (Restore, Refuse)
+    if len(kinds) > 1 or any(isinstance(site, strangers) for site in sites):
+        found = ", ".join(sorted({type(site).__name__ for site in sites}))
+        raise TurboError(
+            f"sites() of {name} lists {found}: either ResidualBlocks (with Restore, Refuse), whose tokens stay merged, "
+            "or RoundTrips in one Denoiser, which restore them"
+        )
 
 
 def _search(model: nn.Module, known: list[tuple[str, Adapter]]) -> list[tuple[str, nn.Module, str, Adapter]]:

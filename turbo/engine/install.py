@@ -6,20 +6,23 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from turbo.adapters.base import Refuse
 from turbo.engine.acceleration import Acceleration
-from turbo.engine.runners import Runner, make_runners
+from turbo.engine.detect import root_of
+from turbo.engine.round_trip.generation import Generation
+from turbo.engine.round_trip.runners import make_round_trip_runners
+from turbo.engine.runners import Runner, make_runners, runner_of
 from turbo.errors import TurboError
 
 
-def find_acceleration(model: object) -> Acceleration | None:
+def find_acceleration(model: object) -> Acceleration | Generation | None:
     """The acceleration of a model, read off its modules; None where there is none."""
     for runner in _runners(model):
-        return runner.acceleration
+        found: Acceleration | Generation = runner.acceleration
+        return found
     return None
 
 
-def require_acceleration(model: object) -> Acceleration:
+def require_acceleration(model: object) -> Acceleration | Generation:
     """The acceleration of a model, or a TurboError."""
     acceleration = find_acceleration(model)
     if acceleration is None:
@@ -27,51 +30,34 @@ def require_acceleration(model: object) -> Acceleration:
     return acceleration
 
 
-def install(acceleration: Acceleration) -> None:
+def install(acceleration: Acceleration | Generation) -> None:
     """Set a runner on every site, after checking that every site can take one."""
-    _require_own_methods(acceleration)
-    _require_one_device(acceleration)
-    for runner in make_runners(acceleration):
+    if isinstance(acceleration, Generation):
+        runners = make_round_trip_runners(acceleration)
+    else:
+        runners = make_runners(acceleration)
+        _require_one_device(acceleration)
+    for runner in runners:
+        runner.require_free()
+    for runner in runners:
         runner.install()
+    acceleration.runners = runners
 
 
-def uninstall(acceleration: Acceleration) -> None:
+def uninstall(acceleration: Acceleration | Generation) -> None:
     """Take all runners off, the last one set first; or none, where another library replaced a forward since."""
-    for module, method in _methods(acceleration):
-        if (runner := _runner_of(module, method)) is None or runner.acceleration is not acceleration:
-            raise TurboError(
-                f"the {method} of {type(module).__name__} was replaced after turbo.accelerate: undo that first, then "
-                "restore"
-            )
-    for module, method in reversed(_methods(acceleration)):
-        if (runner := _runner_of(module, method)) is not None:
-            runner.uninstall()
-
-
-def _methods(acceleration: Acceleration) -> list[tuple[nn.Module, str]]:
-    """The method that each site's runner replaces; one method can have several runners, one upon the other."""
-    return [(s.module, s.method if isinstance(s, Refuse) else "forward") for s in acceleration.sites]
+    for runner in acceleration.runners:
+        runner.require_in_place()
+    for runner in reversed(acceleration.runners):
+        runner.uninstall()
+    acceleration.runners = []
 
 
 def _runners(model: object) -> Iterator[Runner]:
-    if isinstance(model, nn.Module):
-        for module in model.modules():
-            if (runner := _runner_of(module, "forward")) is not None:
-                yield runner
-
-
-def _runner_of(module: nn.Module, method: str) -> Runner | None:
-    owner = getattr(module.__dict__.get(method), "__self__", None)
-    return owner if isinstance(owner, Runner) else None
-
-
-def _require_own_methods(acceleration: Acceleration) -> None:
-    for module, method in _methods(acceleration):
-        if method in module.__dict__ and _runner_of(module, method) is None:
-            raise TurboError(
-                f"a {type(module).__name__} of this model has a {method} of its own on the instance (a hook of another "
-                "library, such as accelerate's device_map offloading): turbo would bypass it; remove it first"
-            )
+    root = root_of(model)
+    for module in root.modules() if isinstance(root, nn.Module) else ():
+        if (runner := runner_of(module, "forward")) is not None:
+            yield runner
 
 
 def _require_one_device(acceleration: Acceleration) -> None:

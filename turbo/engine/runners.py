@@ -30,10 +30,12 @@ class Runner:
 
     method = "forward"
 
-    def __init__(self, module: nn.Module, acceleration: Acceleration) -> None:
+    def __init__(self, module: nn.Module, acceleration: Any) -> None:
         self.module = module
         self.acceleration = acceleration
         self.previous: Any = None
+        # Looked up here and not when it runs: `torch.compile` cannot trace attributes of every class.
+        self.upstream = getattr(type(module), self.method)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What runs instead of the method."""
@@ -43,12 +45,30 @@ class Runner:
         """The method that this runner stands in for."""
         if self.previous is not None:
             return self.previous(*args, **kwargs)
-        return getattr(type(self.module), self.method)(self.module, *args, **kwargs)
+        return self.upstream(self.module, *args, **kwargs)
 
     def install(self) -> None:
         """Take the place of the method, on this instance only."""
         self.previous = self.module.__dict__.get(self.method)
         self.module.__dict__[self.method] = self.forward
+
+    def require_free(self) -> None:
+        """Raise TurboError where another library has put a method of its own on the instance."""
+        if self.method in self.module.__dict__ and runner_of(self.module, self.method) is None:
+            raise TurboError(
+                f"a {type(self.module).__name__} of this model has a {self.method} of its own on the instance (a hook "
+                "of another library, such as accelerate's device_map offloading): turbo would bypass it; remove it "
+                "first"
+            )
+
+    def require_in_place(self) -> None:
+        """Raise TurboError where another library replaced the method since. Runners of one method lie upon another."""
+        found = runner_of(self.module, self.method)
+        if found is None or found.acceleration is not self.acceleration:
+            raise TurboError(
+                f"the {self.method} of {type(self.module).__name__} was replaced after turbo.accelerate: undo that "
+                "first, then restore"
+            )
 
     def uninstall(self) -> None:
         """Leave the module's attributes as they were found."""
@@ -58,8 +78,16 @@ class Runner:
             self.module.__dict__[self.method] = self.previous
 
 
+def runner_of(module: nn.Module, method: str) -> Runner | None:
+    """The runner that stands in for a module's method, the topmost one; None where there is none."""
+    owner = getattr(module.__dict__.get(method), "__self__", None)
+    return owner if isinstance(owner, Runner) else None
+
+
 class BlockRunner(Runner):
     """A transformer block on fewer tokens: attention, merge, MLP."""
+
+    acceleration: Acceleration
 
     def __init__(self, block: ResidualBlock, depth: int, acceleration: Acceleration) -> None:
         super().__init__(block.module, acceleration)
@@ -125,7 +153,7 @@ class BlockRunner(Runner):
         x, size = merge(x, matching, size)
         recorder = self.acceleration.state.recorder
         if recorder is not None:
-            recorder.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
+            recorder.blocks.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
         return x, size, matching.assignment
 
     def _require_tokens(self, x: Tensor) -> None:
@@ -154,6 +182,8 @@ class BlockRunner(Runner):
 class RestoreRunner(Runner):
     """A module whose output gets its full sequence back; the last one of a model ends the forward pass."""
 
+    acceleration: Acceleration
+
     def __init__(self, site: Restore, acceleration: Acceleration) -> None:
         super().__init__(site.module, acceleration)
         self.last = site is [s for s in acceleration.sites if isinstance(s, Restore)][-1]
@@ -176,9 +206,11 @@ class RestoreRunner(Runner):
 class RefuseRunner(Runner):
     """A method that would return nonsense on merged tokens, and says so instead."""
 
+    acceleration: Acceleration
+
     def __init__(self, site: Refuse, acceleration: Acceleration) -> None:
-        super().__init__(site.module, acceleration)
         self.method = site.method
+        super().__init__(site.module, acceleration)
         self.reason = site.reason
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -199,6 +231,6 @@ def make_runners(acceleration: Acceleration) -> list[Runner]:
             runners.append(BlockRunner(site, depth, acceleration))
         elif isinstance(site, Refuse):
             runners.append(RefuseRunner(site, acceleration))
-        else:
+        elif isinstance(site, Restore):
             runners.append(RestoreRunner(site, acceleration))
     return runners

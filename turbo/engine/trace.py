@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from turbo.fusion import Candidates
-
-if TYPE_CHECKING:
-    from turbo.engine.acceleration import Acceleration
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,36 @@ class BlockTrace:
     priority: Tensor
 
 
+@dataclass(frozen=True)
+class PartTrace:
+    """What one part of a round-trip block ran on.
+
+    Attributes:
+        block: index of the block.
+        part: name of the part.
+        height: rows of the grid of tokens.
+        width: its columns.
+        assignment: ``b n`` int64, for each token the merged one whose output it received.
+    """
+
+    block: int
+    part: str
+    height: int
+    width: int
+    assignment: Tensor
+
+
 @dataclass
 class Trace:
-    """The blocks that merged in the last forward pass, in order."""
+    """What merged while it was recorded, in order.
+
+    Attributes:
+        blocks: of a model whose tokens stay merged.
+        parts: of a denoiser, step after step.
+    """
 
     blocks: list[BlockTrace]
+    parts: list[PartTrace]
 
     def groups(self, upto: int | None = None) -> Tensor:
         """Which token each patch belongs to after block `upto` (the last by default): ``b N`` int64.
@@ -55,8 +76,8 @@ class Trace:
 
 
 @contextmanager
-def recording(model: nn.Module) -> Iterator[Trace]:
-    """Record one forward pass of an accelerated model, in this thread.
+def recording(model: object) -> Iterator[Trace]:
+    """Record the forward passes of an accelerated model, in this thread.
 
     Examples:
         >>> with recording(model) as trace:  # doctest: +SKIP
@@ -66,9 +87,9 @@ def recording(model: nn.Module) -> Iterator[Trace]:
     """
     from turbo.engine.install import require_acceleration  # it imports the runners, which record
 
-    acceleration: Acceleration = require_acceleration(model)
-    trace = Trace([])
-    acceleration.state.recorder = trace.blocks
+    acceleration = require_acceleration(model)
+    trace = Trace([], [])
+    acceleration.state.recorder = trace
     try:
         yield trace
     finally:

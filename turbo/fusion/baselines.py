@@ -10,6 +10,7 @@ from torch import Tensor
 
 from turbo.errors import TurboError
 from turbo.fusion.candidates import Candidates
+from turbo.hashing import mix
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,5 @@ class Random:
         # A hash of the position rather than a torch.Generator: no state, so it is pure and compiles.
         index = torch.arange(redundancy.shape[1], device=redundancy.device)
         start = (self.seed * 40503 + candidates.depth * 9973 + 1) * 2246822519 & 0x7FFFFFFF
-        bits = index * 2654435761 + start
-        for shift in (16, 15, 13):
-            bits = bits & 0xFFFFFFFF
-            bits = (bits ^ (bits >> shift)) * 73244475
-        bits = (bits >> 8) & 0xFFFFFF
+        bits = mix(index * 2654435761 + start) & 0xFFFFFF
         return (bits.to(redundancy.dtype) / 0x1000000).expand_as(redundancy)

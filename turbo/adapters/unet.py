@@ -1,0 +1,183 @@
+"""diffusers' UNet2DConditionModel: Stable Diffusion 1, 2, XL and its refiner; and the ControlNets beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turbo.adapters.base import Adapter, Example, Site, Unsupported, split_heads
+from turbo.adapters.round_trip import Denoiser, RoundTrip
+
+
+class UNetBlock(RoundTrip):
+    """One BasicTransformerBlock with self-attention, cross-attention and feed-forward."""
+
+    def __init__(self, block: Any, downsample: int, text_token: int) -> None:
+        _require_plain(block)
+        parts = {"self_attention": block.attn1, "cross_attention": block.attn2, "feed_forward": block.ff}
+        super().__init__(
+            block,
+            parts={name: part for name, part in parts.items() if part is not None},  # type: ignore[misc]
+            downsample=downsample,
+            heads=block.attn1.heads,
+            scale=block.attn1.scale,
+        )
+        self.text_token = text_token
+
+    def keys(self) -> nn.Module:
+        layer: nn.Module = self.module.attn1.to_k
+        return layer
+
+    def visual_query(self, x: Tensor) -> Tensor:
+        return split_heads(self.module.attn1.to_q(x.mean(dim=1, keepdim=True)), self.heads)
+
+    def queries(self) -> nn.Module:
+        layer: nn.Module = self.module.attn2.to_q
+        return layer
+
+    def text_query(
+        self, encoder_hidden_states: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        if encoder_hidden_states is None:
+            raise Unsupported("cross-attention ran without text: call the UNet with encoder_hidden_states")
+        if attention_mask is None:
+            token = encoder_hidden_states[:, self.text_token, None]
+        else:  # b 1 n: 0 where a token counts, very negative where it is padding
+            counts = (attention_mask.flatten(1) > -1).long()
+            last = (counts * torch.arange(counts.shape[1], device=counts.device)).argmax(dim=1)
+            token = encoder_hidden_states[torch.arange(len(last), device=last.device), last][:, None]
+        return split_heads(self.module.attn2.to_k(token), self.heads)
+
+    def self_attention_bias(self, bias: Tensor) -> dict[str, Any]:
+        return {"attention_mask": bias[:, None]}
+
+    def check_call(self, part: str, *args: Any, **kwargs: Any) -> None:
+        mask = kwargs.get("attention_mask")
+        if part == "self_attention" and mask is not None:
+            raise Unsupported("a UNet called with attention_mask: it names single tokens, which merge here")
+        if mask is not None and mask.ndim == 3 and mask.shape[1] != 1:
+            raise Unsupported("an encoder_attention_mask of its own for each image token: image tokens merge here")
+        if kwargs.get("ip_adapter_masks") is not None:
+            raise Unsupported("ip_adapter_masks: they name single image tokens, which merge here")
+
+
+class UNet(Adapter):
+    """Blocks are found at every resolution, in the order in which they run.
+
+    Attributes:
+        text_token: which text token's attention to the image is the semantic value of cross-attention, where no mask
+            tells the last one. The last by default: text encoders are causal, so it has read the whole prompt, and
+            Stable Diffusion 1 pads with the end-of-sequence token itself.
+    """
+
+    target = (
+        "diffusers.models.unets.unet_2d_condition:UNet2DConditionModel",
+        "diffusers.models.controlnets.controlnet:ControlNetModel",
+    )
+
+    def __init__(self, text_token: int = -1) -> None:
+        self.text_token = text_token
+
+    def sites(self, model: Any) -> Sequence[Site]:
+        sites: list[Site] = [Denoiser(model, _size(model), partial(_inputs, model))]
+        downsample = 1
+        for stage in model.down_blocks:
+            sites += self._blocks(stage, downsample)
+            downsample *= 2 if getattr(stage, "downsamplers", None) else 1
+        if model.mid_block is not None:
+            sites += self._blocks(model.mid_block, downsample)
+        for stage in getattr(model, "up_blocks", ()):
+            sites += self._blocks(stage, downsample)
+            downsample //= 2 if getattr(stage, "upsamplers", None) else 1
+        return sites
+
+    def _blocks(self, stage: nn.Module, downsample: int) -> list[Site]:
+        found = [m for m in stage.modules() if type(m).__name__ == "BasicTransformerBlock"]
+        return [UNetBlock(block, downsample, self.text_token) for block in found]
+
+    def shape(self, model: Any) -> tuple[int, int]:
+        blocks = [site for site in self.sites(model) if isinstance(site, RoundTrip)]
+        finest = min(blocks, key=lambda block: block.downsample)
+        height, width = (-(-side // finest.downsample) for side in _size(model))
+        return height * width, finest.module.attn1.to_q.in_features
+
+    def example(self) -> Example:
+        from diffusers import UNet2DConditionModel
+
+        def model() -> nn.Module:
+            unet: nn.Module = UNet2DConditionModel(
+                sample_size=12,
+                block_out_channels=(16, 32),
+                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+                layers_per_block=1,
+                norm_num_groups=4,
+                cross_attention_dim=16,
+                attention_head_dim=2,
+            )
+            return unet
+
+        def inputs(batch: int) -> dict[str, Tensor]:
+            return {
+                "sample": torch.randn(batch, 4, 12, 12),
+                "timestep": torch.tensor(500),
+                "encoder_hidden_states": torch.randn(batch, 7, 16),
+            }
+
+        return Example(model, inputs)
+
+
+def _size(model: Any) -> tuple[int, int]:
+    size = model.config.get("sample_size") or 64  # a ControlNet's configuration has none
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _inputs(model: Any, height: int, width: int) -> dict[str, Any]:
+    """Zeros for one image: latents, timestep, text, and what SDXL, class-conditioned models and ControlNets add."""
+    config = model.config
+    parameter = next(model.parameters())
+    zeros = partial(torch.zeros, device=parameter.device, dtype=parameter.dtype)
+    text = config.encoder_hid_dim or config.cross_attention_dim
+    inputs: dict[str, Any] = {
+        "sample": zeros(1, config.in_channels, height, width),
+        "timestep": 0,
+        "encoder_hidden_states": zeros(1, 77, text if isinstance(text, int) else text[0]),
+    }
+    if config.class_embed_type is not None or getattr(model, "class_embedding", None) is not None:
+        wide = config.class_embed_type in ("projection", "simple_projection")
+        inputs["class_labels"] = zeros(1, config.projection_class_embeddings_input_dim) if wide else zeros(1).long()
+    if config.addition_embed_type == "text_time":
+        ids = 5 if config.get("requires_aesthetics_score") else 6
+        pooled = config.projection_class_embeddings_input_dim - ids * config.addition_time_embed_dim
+        inputs["added_cond_kwargs"] = {"text_embeds": zeros(1, pooled), "time_ids": zeros(1, ids)}
+    if config.get("conditioning_embedding_out_channels") is not None:
+        channels = config.conditioning_channels
+        factor = 2 ** (len(config.conditioning_embedding_out_channels) - 1)
+        inputs["controlnet_cond"] = zeros(1, channels, height * factor, width * factor)
+    return inputs
+
+
+def _require_plain(block: Any) -> None:
+    """Refuse what the round trip has not been shown to be right for."""
+    attention = block.attn1
+    found = None
+    if block.norm_type != "layer_norm":
+        found = f"norm_type={block.norm_type!r}"
+    elif hasattr(block, "fuser"):
+        found = "GLIGEN's gated attention (attention_type='gated')"
+    elif block.only_cross_attention:
+        found = "only_cross_attention=True"
+    elif block.double_self_attention:
+        found = "double_self_attention=True"
+    elif block.pos_embed is not None:
+        found = "positional embeddings inside the block"
+    elif block._chunk_size is not None:
+        found = "forward chunking (enable_forward_chunking; disable_forward_chunking() first)"
+    elif attention.norm_q is not None or attention.group_norm is not None:
+        found = "normed queries and keys"
+    if found:
+        raise Unsupported(f"a transformer block with {found}: turbo knows the plain block of Stable Diffusion 1, 2, XL")

@@ -1,0 +1,42 @@
+"""Counting a denoiser's FLOPs with torch's own counter, on fake tensors: nothing is computed or allocated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from turbo.engine.round_trip.generation import Generation
+from turbo.engine.round_trip.step import MUTED
+
+
+def count_flops(generation: Generation, height: int, width: int, *, untouched: bool) -> dict[str, int]:
+    """FLOPs of one step for one image: path of a module, below the denoiser, -> of all that runs in it.
+
+    Args:
+        generation: of the denoiser; its runners are in place.
+        height: of the latents.
+        width: of the latents.
+        untouched: count the model as it was before.
+
+    Returns:
+        The path "" is the denoiser itself. Scoring counts to the part in which it is done.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode  # it imports triton, which takes a while
+
+    token = MUTED.set(untouched)
+    last = generation.last_latents
+    model: Any = generation.denoiser.module
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            inputs = generation.denoiser.inputs(height, width)
+            with FlopCounterMode(display=False) as counter:
+                model(**inputs)
+    finally:
+        MUTED.reset(token)
+        generation.last_latents = last
+    name = type(model).__name__
+    counts = counter.get_flop_counts()
+    paths = {path: path.removeprefix(name).removeprefix(".") for path in counts if path.startswith(name)}
+    return {short: sum(counts[path].values()) for path, short in paths.items()}

@@ -1,0 +1,124 @@
+"""What takes the place of a part's forward while its denoiser is accelerated, and what marks a step's start and end."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from turbo.adapters.round_trip import Denoiser, PartName
+from turbo.engine.round_trip.generation import Generation
+from turbo.engine.round_trip.scores import add_text_value, score_tokens
+from turbo.engine.runners import Runner
+from turbo.engine.trace import PartTrace
+from turbo.errors import TurboError
+from turbo.merging import merge, unmerge
+
+KINDS: dict[PartName, str] = {"self_attention": "visual", "cross_attention": "text", "feed_forward": "visual"}
+"""Whose attention is the semantic value of each part."""
+
+
+class StepHooks(Runner):
+    """Hooks around a denoiser's call. Hooks, not another forward: offloading replaces the forward, before or after."""
+
+    def __init__(self, site: Denoiser, generation: Generation) -> None:
+        super().__init__(site.module, generation)
+        self.site = site
+        self.generation = generation
+        self.names = list(inspect.signature(type(site.module).forward).parameters)[1:]
+        self.handles: list[Any] = []
+
+    def require_free(self) -> None:
+        """Hooks stand beside whatever another library put there."""
+
+    require_in_place = require_free
+
+    def install(self) -> None:
+        self.handles = [
+            self.module.register_forward_pre_hook(self.before, with_kwargs=True),
+            self.module.register_forward_hook(self.after),
+        ]
+
+    def uninstall(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A step starts."""
+        self.generation.begin(*(self._argument(name, args, kwargs) for name in self._wanted()))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A step is over."""
+        self.generation.end()
+
+    def _wanted(self) -> tuple[str, str, str]:
+        return self.site.latents, self.site.timestep, self.site.text
+
+    def _argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in kwargs:
+            return kwargs[name]
+        place = self.names.index(name)
+        return args[place] if place < len(args) else None
+
+
+class PartRunner(Runner):
+    """A part of a block on merged tokens: merge, run, give every token its output."""
+
+    def __init__(self, part: PartName, index: int, generation: Generation) -> None:
+        self.block = generation.blocks[index]
+        super().__init__(self.block.parts[part], generation)
+        self.part = part
+        self.index = index
+        self.generation = generation
+        self.first_argument = next(iter(inspect.signature(self.module.forward).parameters))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        step = self.generation.step_of(self.index)
+        if not any(step.ratios.values()):
+            return self.original(*args, **kwargs)
+        x, rest, named = self._split(args, kwargs)
+        self.block.check_call(self.part, *rest, **named)
+        if self.part == "self_attention":
+            self._score(x)
+        grid = self.generation.grid(self.block.downsample, step.height, step.width)
+        count = self.generation.count(step.ratios.get(self.part, 0.0), *grid)
+        if count == 0:
+            return self.original(*args, **kwargs)
+        kind = KINDS[self.part]
+        scores = step.found.scores[self.index]
+        if kind not in scores.values:
+            query = self.block.text_query(*rest, **named)
+            add_text_value(scores, self.block, query, x, step.twins, self.generation.settings)
+        matching = self.generation.match(self.index, kind, count)
+        if step.recorder is not None:
+            step.recorder.parts.append(PartTrace(self.index, self.part, *grid, matching.assignment))
+        merged, _ = merge(x, matching)
+        return unmerge(self.original(merged, *rest, **named), matching.assignment)
+
+    def _score(self, x: Tensor) -> None:
+        step = self.generation.step_of(self.index)
+        if self.index not in step.found.scores:
+            partition = self.generation.partition(self.index, x.shape[1], x.device)
+            step.found.scores[self.index] = score_tokens(self.block, x, partition, step.twins, self.generation.settings)
+
+    def _split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
+        """The tokens, and what else the part is called with."""
+        x = args[0] if args else kwargs.get(self.first_argument)
+        if not isinstance(x, Tensor) or x.ndim != 3:
+            found = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise TurboError(f"{type(self.module).__name__} got {found}, not b n d")
+        return x, args[1:], {name: value for name, value in kwargs.items() if name != self.first_argument}
+
+
+def make_round_trip_runners(generation: Generation) -> list[Runner]:
+    """A runner for every part of the blocks that merge, and the hooks around the denoiser."""
+    wanted = {"self_attention", *generation.settings.ratios.by_part}  # self-attention's input is what is scored
+    runners: list[Runner] = [StepHooks(generation.denoiser, generation)]
+    for index in generation.active:
+        parts = generation.blocks[index].parts
+        runners += [PartRunner(part, index, generation) for part in parts if part in wanted]
+    return runners
