@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from turbo.adapters.base import Adapter
 from turbo.adapters.round_trip import RoundTrip
-from turbo.engine.acceleration import Acceleration, Settings
+from turbo.engine.acceleration import Acceleration, Metric, Settings
 from turbo.engine.detect import find_tower, list_sites
 from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
 from turbo.engine.round_trip.generation import Generation
@@ -35,7 +35,7 @@ def accelerate(
     speedup: float | None = None,
     threshold: int = 0,
     min_tokens: int = 0,
-    metric: Literal["keys", "queries"] = "keys",
+    metric: Metric = "keys",
     semantic_units: Literal["relative", "probability"] = "relative",
     max_downsample: int | None = None,
     refresh_every: int | None = None,
@@ -61,7 +61,8 @@ def accelerate(
         speedup: factor by which the blocks' FLOPs should fall; turbo solves for linearly decreasing drops.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this.
-        metric: tokens are compared by their "keys" or their "queries".
+        metric: tokens are compared by their "keys" or their "queries"; in a denoiser by their keys or by the "hidden"
+            states that enter self-attention, which takes longer and suits feed-forward and cross-attention better.
         semantic_units: "relative" hands A to the strategy times the number of tokens (mean 1), "probability" as
             it is.
         max_downsample: of a denoiser, the coarsest resolution at which blocks merge: latent pixels per token along an
@@ -87,7 +88,6 @@ def accelerate(
         >>> print(report(model).blocks[3].tokens_out)
         133
     """
-    _require_choice("metric", metric, ("keys", "queries"))
     _require_choice("semantic_units", semantic_units, ("relative", "probability"))
     name, function = _load_strategy(strategy)
     check_strategy(function, name)
@@ -102,17 +102,20 @@ def accelerate(
     sites = list_sites(tower, adapter_name, found)
     acceleration: Acceleration | Generation
     if blocks := [site for site in sites if isinstance(site, RoundTrip)]:
-        _require_none(staying | {"metric": metric if metric != "keys" else None}, tower, "merge a ratio in each part")
+        _require_choice("metric", metric, ("keys", "hidden"))
+        _require_none(staying, tower, "merge a ratio in each part")
         round_trip = make_settings(
             blocks,
             strategy=function,
             strategy_name=name,
             semantic_units=semantic_units,
+            metric=metric,
             ratio=ratio,
             **restored,  # type: ignore[arg-type]
         )
         acceleration = Generation(tower, adapter_name, sites, round_trip)
     else:
+        _require_choice("metric", metric, ("keys", "queries"))
         _require_none(restored, tower, "keep their tokens merged, and have none of this")
         wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
         schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)  # type: ignore[arg-type]

@@ -76,13 +76,14 @@ class RoundTrip(ABC):
     def keys(self) -> nn.Module:
         """The layer that makes self-attention's keys: ``b n d``, as it enters self-attention, -> ``b n (h e)``."""
 
-    @abstractmethod
-    def visual_query(self, x: Tensor) -> Tensor:
-        """The query whose attention is the visual semantic value: ``b n d`` -> ``b h 1 e``.
+    def visual_value(self, x: Tensor) -> Tensor:
+        """The semantic value of tokens as they enter self-attention: ``b n d`` -> ``b n``, not negative, in any unit.
 
-        The tokens are as they enter self-attention. Without a class token it is the mean query, say; of a linear
-        layer that is the query of the mean token.
+        Without a class token: how far a token is from the mean of all. (The mean query's attention is not it: see
+        "Stable Diffusion" in the documentation for what was measured.)
         """
+        distance: Tensor = (x - x.mean(dim=1, keepdim=True)).norm(dim=-1)
+        return distance
 
     @abstractmethod
     def queries(self) -> nn.Module:
@@ -95,9 +96,12 @@ class RoundTrip(ABC):
         Called with what cross-attention is called with, beside the tokens.
         """
 
+    @abstractmethod
     def self_attention_bias(self, bias: Tensor) -> dict[str, Any]:
-        """Keywords that make self-attention add a bias, ``b n``, to the scores of its keys."""
-        raise NotImplementedError
+        """The keywords with which self-attention adds a bias, ``b n``, to the scores of its keys.
+
+        It carries log s, so that a merged token is attended to as the tokens that it stands for.
+        """
 
     def check_call(self, part: PartName, *args: Any, **kwargs: Any) -> None:
         """Raise `Unsupported` where a part was called with something that merged tokens cannot honour.

@@ -32,9 +32,6 @@ class UNetBlock(RoundTrip):
         layer: nn.Module = self.module.attn1.to_k
         return layer
 
-    def visual_query(self, x: Tensor) -> Tensor:
-        return split_heads(self.module.attn1.to_q(x.mean(dim=1, keepdim=True)), self.heads)
-
     def queries(self) -> nn.Module:
         layer: nn.Module = self.module.attn2.to_q
         return layer

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from turbo.engine.trace import Trace
 
 
+Metric = Literal["keys", "queries", "hidden"]
+"""What tokens are compared by. "queries" is for tokens that stay merged, "hidden" for denoisers."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What `accelerate` was asked for, checked."""
@@ -31,7 +35,7 @@ class Settings:
     strategy: Strategy
     strategy_name: str
     schedule: Schedule
-    metric: Literal["keys", "queries"]
+    metric: Metric
     semantic_units: Literal["relative", "probability"]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from turbo.adapters.round_trip import Denoiser, PartName
 from turbo.engine.round_trip.generation import Generation
-from turbo.engine.round_trip.scores import add_text_value, score_tokens
+from turbo.engine.round_trip.scores import BlockScores, add_text_value, score_tokens
 from turbo.engine.runners import Runner
 from turbo.engine.trace import PartTrace
 from turbo.errors import TurboError
@@ -90,13 +90,16 @@ class PartRunner(Runner):
             return self.original(*args, **kwargs)
         kind = KINDS[self.part]
         scores = step.found.scores[self.index]
+        self._require_whole(x, grid, scores)
         if kind not in scores.values:
             query = self.block.text_query(*rest, **named)
             add_text_value(scores, self.block, query, x, step.twins, self.generation.settings)
         matching = self.generation.match(self.index, kind, count)
         if step.recorder is not None:
             step.recorder.parts.append(PartTrace(self.index, self.part, *grid, matching.assignment))
-        merged, _ = merge(x, matching)
+        merged, size = merge(x, matching)
+        if self.part == "self_attention":
+            named |= self.block.self_attention_bias(size.log().to(x.dtype))
         return unmerge(self.original(merged, *rest, **named), matching.assignment)
 
     def _score(self, x: Tensor) -> None:
@@ -104,6 +107,15 @@ class PartRunner(Runner):
         if self.index not in step.found.scores:
             partition = self.generation.partition(self.index, x.shape[1], x.device)
             step.found.scores[self.index] = score_tokens(self.block, x, partition, step.twins, self.generation.settings)
+
+    def _require_whole(self, x: Tensor, grid: tuple[int, int], scores: BlockScores) -> None:
+        """A matching is of a whole batch of whole grids."""
+        batch, n = scores.copies * scores.partner.shape[0], grid[0] * grid[1]
+        if x.shape[:2] != (batch, n):
+            raise TurboError(
+                f"{self.part} of block {self.index} got {x.shape[0]} sequences of {x.shape[1]} tokens, its block has "
+                f"{batch} of {n}: run it whole (disable_forward_chunking(), if it runs in chunks)"
+            )
 
     def _split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:
         """The tokens, and what else the part is called with."""

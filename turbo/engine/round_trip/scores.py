@@ -72,13 +72,38 @@ def score_tokens(
         Redundancy, partners and the visual value.
     """
     with torch.no_grad(), full_precision(x.device.type):
+        value = visual_value(block, x, twins)
         x = _second_half(x, twins)
-        metric = token_metric(_mean_head(block.keys(), x, block.heads)[:, None])
+        compared = x if settings.metric == "hidden" else _mean_head(block.keys(), x, block.heads)
+        metric = token_metric(compared[:, None])
         redundancy, partner = mutual_redundancy(metric[:, partition.source], metric[:, partition.destination])
-        value = attention_of_query(block.visual_query(x), block.keys(), x, block.scale)
-        values = {"visual": _in_units(_twinned(value, twins), settings)}
+        values = {"visual": _in_units(value, settings)}
         copies = 2 if twins is True else 1
         return BlockScores(copies, partition, _twinned(redundancy, twins), _twinned(partner, twins), values)
+
+
+def visual_value(block: RoundTrip, x: Tensor, twins: Tensor | bool) -> Tensor:
+    """The visual semantic value A: shares that sum to 1.
+
+    Under guidance it is how much the text has changed a token: the distance between the two halves' states. Where
+    they do not differ yet, and without guidance, it is the block's own `visual_value`.
+
+    Args:
+        block: the block.
+        x: ``b n d``, as it enters self-attention.
+        twins: see `score_tokens`.
+
+    Returns:
+        ``b n``, or one row for each pair of known twins; float32.
+    """
+    own = block.visual_value(_second_half(x, twins)).float()
+    if twins is not False:
+        half = len(x) // 2
+        change = (x[half:] - x[:half]).norm(dim=-1).float()
+        told = change.sum(dim=1, keepdim=True) > 1e-3 * own[-half:].sum(dim=1, keepdim=True)
+        change = torch.where(told, change, own[-half:])
+        own = change if twins is True else torch.where(twins, torch.cat([change, change]), own)
+    return own / own.sum(dim=1, keepdim=True).clamp_min(1e-30)
 
 
 def add_text_value(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from turbo.adapters.round_trip import PART_NAMES, RoundTrip
+from turbo.engine.acceleration import Metric
 from turbo.engine.round_trip.partition import Destinations, most_mergeable
 from turbo.errors import TurboError
 from turbo.fusion import Strategy
@@ -23,6 +24,7 @@ class RoundTripSettings:
     strategy: Strategy
     strategy_name: str
     semantic_units: Literal["relative", "probability"]
+    metric: Metric
     ratios: Ratios
     max_downsample: int
     refresh_every: int
@@ -36,6 +38,7 @@ def make_settings(
     strategy: Strategy,
     strategy_name: str,
     semantic_units: Literal["relative", "probability"],
+    metric: Metric,
     ratio: Ratio | Mapping[str, Ratio] | None,
     max_downsample: int | None,
     refresh_every: int | None,
@@ -56,6 +59,7 @@ def make_settings(
         strategy=strategy,
         strategy_name=strategy_name,
         semantic_units=semantic_units,
+        metric=metric,
         ratios=Ratios.parse(wanted, known, DEFAULT_PARTS, most_mergeable(chosen)),
         max_downsample=_checked_downsample(max_downsample, blocks),
         refresh_every=_checked_int("refresh_every", refresh_every, default=1, least=1),
