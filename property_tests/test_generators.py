@@ -4,7 +4,16 @@ import pytest
 from hypothesis import find, settings
 
 from turbo import fusion
-from turbo.testing.generators import candidates, chains, matchings, merges, per_token_strategies, sequences
+from turbo.testing.generators import (
+    candidates,
+    chains,
+    grid_merges,
+    grids,
+    matchings,
+    merges,
+    per_token_strategies,
+    sequences,
+)
 
 SEARCH = settings(max_examples=2000, derandomize=True, deadline=None)
 
@@ -24,6 +33,11 @@ CORNERS = {
     ),
     "sizes above 1": (merges(), lambda m: m[1].max() > 1),
     "no sizes": (merges(), lambda m: m[1].max() == 1),
+    "a grid cut at both edges": (grids(), lambda g: g[0] % g[2] > 0 and g[1] % g[2] > 0 and min(g[:2]) > g[2]),
+    "a grid of whole cells": (grids(), lambda g: g[2] > 1 and not g[0] % g[2] and not g[1] % g[2] and g[0] > g[2]),
+    "a grid without sources": (grids(), lambda g: g[3].sources == 0),
+    "all sources of a grid merge": (grid_merges(), lambda m: m[2] > 4 and m[1].merged.shape[1] == m[2]),
+    "no source of a grid merges": (grid_merges(), lambda m: m[2] == 0),
     "negative redundancy, attended": (candidates(), lambda c: ((c.redundancy < 0) & (c.value > 1)).any()),
     "nobody attends": (candidates(), lambda c: (c.value == 0).any()),
     "neither end attended": (candidates(), lambda c: ((c.value == 0) & (c.partner_value == 0)).any()),

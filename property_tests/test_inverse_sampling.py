@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turbo.attention import proportional_attention
+from turbo.engine.round_trip.partition import make_partition
+from turbo.matching import grid
 from turbo.merging import merge, unmerge
-from turbo.testing.generators import chains, merges, normal, seeds
+from turbo.testing.generators import chains, grid_merges, grids, merges, normal, seeds
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 4))
@@ -217,3 +219,150 @@ def test_several_merges_are_restored_by_following_the_assignments(chain):
     # A token is repeated as often as its size says.
     for row, sizes in zip(places, size, strict=True):
         assert torch.equal(row.bincount(minlength=tokens.shape[1]).float(), sizes)
+
+
+def cell_of(position, width, stride):
+    """Which cell a position is in, row by row."""
+    return (position // width) // stride * -(-width // stride) + position % width // stride
+
+
+@given(grids())
+def test_every_cell_has_one_destination(example):
+    """Proposition 7.11: the destinations are one position of each cell, cell by cell, also of cells that are cut."""
+    height, width, stride, partition = example
+    cells = -(-height // stride) * -(-width // stride)
+    assert partition.destinations == len(partition.destination) == cells
+    assert cell_of(partition.destination, width, stride).tolist() == list(range(cells))
+
+
+@given(grids())
+def test_every_position_of_a_grid_has_one_role(example):
+    """Proposition 7.11: each position is a source or a destination and not both, sources are in order."""
+    height, width, _, partition = example
+    source, destination = partition.source.tolist(), partition.destination.tolist()
+    assert sorted(source + destination) == list(range(height * width))
+    assert source == sorted(source)
+    assert partition.protected == 0
+    assert partition.sources == len(source)
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4), seeds)
+def test_the_draw_chooses_within_its_cell(height, width, stride, seed):
+    """Proposition 7.11: draws 0 to s squared - 1 reach every position of each cell, and equal draws equal places."""
+    cells = -(-height // stride) * -(-width // stride)
+    reached = [grid(height, width, torch.full((cells,), number), stride).destination for number in range(stride**2)]
+    assert set(torch.cat(reached).tolist()) == set(range(height * width))
+    generator = torch.Generator().manual_seed(seed)
+    numbers, cell = torch.randint(stride**2, (cells,), generator=generator), seed % cells
+    found = grid(height, width, numbers, stride).destination
+    for place in range(cells):  # by its own number alone
+        assert found[place] == reached[int(numbers[place])][place]
+    more = numbers.clone()
+    members = sum(cell_of(torch.arange(height * width), width, stride) == cell)
+    more[cell] += 5 * int(members)
+    assert torch.equal(grid(height, width, more, stride).destination, found)
+
+
+@given(grids())
+def test_how_many_of_a_grid_can_merge(example):
+    """Proposition 7.12: at most 1 - 1/s squared of the positions, and that many just where s divides both sides."""
+    height, width, stride, partition = example
+    n = height * width
+    assert partition.sources * stride**2 <= (stride**2 - 1) * n
+    whole = height % stride == 0 and width % stride == 0
+    assert (partition.sources * stride**2 == (stride**2 - 1) * n) == whole
+
+
+@given(grid_merges())
+def test_what_is_left_of_a_grid(example):
+    """Proposition 7.12: n - k tokens are left, all destinations among them, and exactly k positions moved."""
+    x, matching, count = example
+    merged, size = merge(x, matching)
+    assert merged.shape[1] == matching.kept.shape[1] == x.shape[1] - count
+    assert (size.sum(dim=1) == x.shape[1]).all()
+    for b in range(len(x)):
+        assert len(set(matching.kept[b].tolist()) | set(matching.merged[b].tolist())) == x.shape[1]
+        assert set(matching.destination[b].tolist()) <= set(matching.kept[b].tolist())
+        assert matching.merged[b].unique().numel() == count
+
+
+@given(grid_merges())
+def test_each_position_of_a_grid_gets_its_groups_mean(example):
+    """Proposition 7.13: the mean of a destination and of all sources that chose it; other sources stay as they are."""
+    x, matching, _ = example
+    restored = project(x, matching, torch.ones(x.shape[:2]))
+    error = reference.rounding(x, matching.merged.shape[1])
+    for b in range(len(x)):
+        chosen = dict(zip(matching.merged[b].tolist(), matching.destination[b].tolist(), strict=True))
+        for position in range(x.shape[1]):
+            head = chosen.get(position, position)
+            members = [head, *(source for source, receiver in chosen.items() if receiver == head)]
+            wanted = x[b, members].mean(dim=0)
+            torch.testing.assert_close(restored[b, position], wanted, atol=error, rtol=0)
+            if len(members) == 1:
+                assert torch.equal(restored[b, position], x[b, position])
+
+
+@given(grid_merges(), st.sampled_from(DTYPES))
+def test_a_grid_is_projected(example, dtype):
+    """Proposition 7.13: twice is once, and what is constant stays, bit for bit in every dtype."""
+    x, matching, _ = example
+    size = torch.ones(x.shape[:2])
+    once = project(x.to(dtype), matching, size)
+    assert torch.equal(project(once, matching, size), once)
+    constant = x[:, :1].expand_as(x).to(dtype)
+    assert torch.equal(project(constant, matching, size), constant)
+
+
+@given(grid_merges())
+def test_a_grid_keeps_its_mean(example):
+    """Proposition 7.13: the sum over all positions is what it was, up to rounding."""
+    x, matching, _ = example
+    found = project(x, matching, torch.ones(x.shape[:2]))
+    allowed = 2 * x.shape[1] * reference.rounding(x, matching.merged.shape[1])
+    torch.testing.assert_close(found.sum(dim=1), x.sum(dim=1), atol=allowed, rtol=0)
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.floats(0, 1000),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from(["grid", "parity"]),
+    st.integers(0, 2**32 - 1),
+    seeds,
+)
+def test_roles_depend_on_what_is_given_alone(height, width, timestep, downsample, destinations, seed, other):
+    """Proposition 7.14: the same roles whatever ran before, and no random state is read or moved."""
+    options = {"downsample": downsample, "destinations": destinations, "seed": seed}
+
+    def roles():
+        partition = make_partition(height, width, torch.tensor(timestep), **options)
+        positions = torch.arange(height * width)
+        return positions[partition.source].tolist(), positions[partition.destination].tolist()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(other)
+        before = torch.get_rng_state()
+        first = roles()
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(3)
+        make_partition(height + 1, width, torch.tensor(timestep / 2), **options)
+        assert roles() == first
+    assert sorted(first[0] + first[1]) == list(range(height * width))
+
+
+@given(st.integers(0, 2**20), st.integers(0, 999), st.integers(0, 999))
+def test_steps_and_seeds_draw_other_destinations(seed, timestep, other):
+    """Proposition 7.14: on 64 x 64 positions, two steps, two resolutions and two seeds give different draws."""
+
+    def destinations(seed, timestep, downsample=1):
+        made = make_partition(
+            64, 64, torch.tensor(timestep), downsample=downsample, destinations="grid", seed=seed
+        ).destination
+        return made.tolist()
+
+    here = destinations(seed, timestep)
+    assert here != destinations(seed + 1, timestep)
+    assert here != destinations(seed, timestep, downsample=2)
+    assert (here == destinations(seed, other)) == (timestep == other)

@@ -1,4 +1,7 @@
-"""Every supported class as a small model with random weights, its inputs, and the output to compare."""
+"""Every supported vision tower as a small model with random weights, its inputs, and the output to compare.
+
+UNets are in `denoisers`.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,8 @@ class Family:
         def inputs(batch: int) -> dict[str, torch.Tensor]:
             return self.named(_images_and_text(batch))
 
-        return AdapterCase(self.adapter, self.build, inputs, self.pick, name=self.name, **self.flags)
+        known = {"name": self.name, "restores": False}
+        return AdapterCase(self.adapter, self.build, inputs, self.pick, **known, **self.flags)
 
     def named(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the model's forward takes, by its own keywords."""

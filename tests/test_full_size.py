@@ -84,6 +84,66 @@ def test_blip_base_captions_with_beams():
     assert torch.equal(loaded.model.generate(pixel_values=images, **options), untouched)
 
 
+SD1 = {"cross_attention_dim": 768, "attention_head_dim": 8}
+SDXL = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+    "sample_size": 128,
+}
+REFINER = SDXL | {
+    "block_out_channels": (384, 768, 1536, 1536),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": 4,
+    "attention_head_dim": (6, 12, 24, 24),
+    "cross_attention_dim": 1280,
+    "projection_class_embeddings_input_dim": 2560,
+}
+UNETS = {
+    # blocks by downsample; heads, their width and tokens of the finest ones
+    "sd1": (SD1 | {"sample_size": 64}, {1: 5, 2: 5, 4: 5, 8: 1}, (8, 40), 4096),
+    "sdxl": (SDXL, {2: 2 * 2 + 3 * 2, 4: 2 * 10 + 3 * 10 + 10}, (10, 64), 4096),
+    "sdxl-refiner": (REFINER, {2: 5 * 4, 4: 5 * 4, 8: 4}, (12, 64), 4096),
+}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_official_unets_on_the_meta_device(name: str):
+    """Blocks, resolutions and heads, found without gigabytes of weights; and the tokens that arrive there."""
+    from diffusers import UNet2DConditionModel
+
+    from turbo.adapters.unet import UNet
+
+    options, blocks, (heads, width), tokens = UNETS[name]
+    with torch.device("meta"):
+        model = UNet2DConditionModel(**options).eval()
+    turbo.accelerate(model, ratio={"self_attention": 0.5}, max_downsample=8)
+    generation = require_acceleration(model)
+    found = [block.downsample for block in generation.blocks]
+    assert {step: found.count(step) for step in sorted(set(found))} == blocks
+    assert len(found) == {"sd1": 16, "sdxl": 70, "sdxl-refiner": 44}[name]
+    finest = next(block for block in generation.blocks if block.downsample == min(blocks))
+    assert finest.heads == heads
+    assert finest.keys().out_features == heads * width
+    assert generation.adapter_name == "unet"
+    assert UNet().shape(model) == (tokens, width * heads)
+    if name == "sd1":  # counting takes seconds
+        report = turbo.report(model)
+        rows = [row for row in report.parts if row.part == "self_attention"]
+        assert {row.downsample: row.blocks for row in rows} == blocks
+        assert {row.downsample: row.tokens_in for row in rows} == {1: 4096, 2: 1024, 4: 256, 8: 64}
+        assert all(row.tokens_run * 2 == row.tokens_in for row in rows)
+        assert report.achieved > 1.05
+
+
 @torch.inference_mode()
 def test_dinov2_giant_on_the_meta_device():
     """SwiGLU at its real size: shapes and FLOPs without its 4.5 GB of weights."""

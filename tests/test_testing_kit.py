@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import broken_adapters
+import broken_denoisers
 import broken_descriptions
 import broken_strategies
 import pytest
 import torch
 from rich.console import Console
+from toy_denoiser import denoiser_case
 from toy_model import Model, Sound, SoundBlock, case_of, case_of_block, images
 
 import turbo
@@ -28,6 +30,7 @@ from turbo.testing import (
     parametrize_with_checks,
     strategy_checks,
 )
+from turbo.testing.entrances import MERGED_FOR_GOOD, RESTORED
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,19 +40,28 @@ def only(results: list[Result]) -> Result:
     return result
 
 
-@parametrize_with_checks([case_of(name="sound")])
+@parametrize_with_checks([case_of(name="sound", restores=False), denoiser_case(name="denoiser", restores=True)])
 def test_the_sound_adapter_passes(case, check):
     check(case)
 
 
 def test_the_sound_adapter_leaves_out_what_needs_a_name_or_a_module():
     """The toy lives in one file with its model and is not registered; all the rest applies to it."""
-    outcomes = {result.check: result.outcome for result in check_adapter(case_of(compiles=False))}
-    left_out = {name for name, outcome in outcomes.items() if outcome != "passed"}
-    assert left_out == {"check_is_found_by_itself", "check_import_is_light", "check_compiles"}
+    for case, others in ((case_of(compiles=False), RESTORED), (denoiser_case(compiles=False), MERGED_FOR_GOOD)):
+        outcomes = {result.check: result.outcome for result in check_adapter(case)}
+        left_out = {name for name, outcome in outcomes.items() if outcome != "passed"}
+        assert left_out == {"check_is_found_by_itself", "check_import_is_light", "check_compiles"} | others
 
 
-BROKEN_ADAPTERS = [*broken_adapters.BROKEN, *broken_descriptions.BROKEN]
+def test_a_case_that_says_its_kind_leaves_the_other_kinds_checks_out():
+    one, other = adapter_checks(case_of(restores=False)), adapter_checks(denoiser_case(restores=True))
+    assert {check.__name__ for check in adapter_checks()} - {check.__name__ for check in one} == RESTORED
+    assert {check.__name__ for check in adapter_checks()} - {check.__name__ for check in other} == MERGED_FOR_GOOD
+    result = only(check_adapter(denoiser_case(restores=True), only="check_maps_are_the_block"))
+    assert (result.outcome, result.detail) == ("not applicable", "restores=True")
+
+
+BROKEN_ADAPTERS = [*broken_adapters.BROKEN, *broken_descriptions.BROKEN, *broken_denoisers.BROKEN]
 
 
 @pytest.mark.parametrize(("check", "make", "message"), BROKEN_ADAPTERS)
@@ -95,7 +107,7 @@ def test_the_table_in_the_documentation_is_complete():
 
 def test_every_flag_is_documented():
     page = (ROOT / "docs" / "extending" / "conformance.md").read_text()
-    for flag in set(turbo.testing.entrances.FLAGS.values()):
+    for flag in {*turbo.testing.entrances.FLAGS.values(), "restores"}:
         assert f"`{flag}`" in page
 
 
@@ -178,6 +190,10 @@ BAD_CASES = [
     (
         lambda: case_of(compiles=False, expected_failures={"check_compiles": "breaks"}),
         "compiles=False leaves check_compiles out",
+    ),
+    (
+        lambda: case_of(restores=True, expected_failures={"check_maps_are_the_block": "breaks"}),
+        "restores=True leaves check_maps_are_the_block out",
     ),
     (lambda: check_adapter(case_of(), only=["check_all"]), "only 'check_all': there is no such check"),
     (lambda: AdapterCase.from_adapter(Silent), r"the adapter Silent has no example\(\): return turbo.adapters.Example"),

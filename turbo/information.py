@@ -51,7 +51,7 @@ def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tens
     """
     batch, sources, _ = source.shape
     other = destination.transpose(1, 2)
-    rows = max(1, _SIMILARITIES_AT_ONCE[source.device.type == "cpu"] // (batch * other.shape[2]))
+    rows = max(1, _SIMILARITIES_AT_ONCE[source.device.type == "cpu"] // max(1, batch * other.shape[2]))
     if sources <= rows:
         redundancy, partner = (source @ other).max(dim=-1)
     else:

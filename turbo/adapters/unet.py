@@ -37,10 +37,12 @@ class UNetBlock(RoundTrip):
         return layer
 
     def text_query(
-        self, encoder_hidden_states: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any
+        self, encoder_hidden_states: Any = None, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> Tensor:
         if encoder_hidden_states is None:
             raise Unsupported("cross-attention ran without text: call the UNet with encoder_hidden_states")
+        if isinstance(encoder_hidden_states, tuple):  # beside an IP-Adapter: the text, and images
+            encoder_hidden_states = encoder_hidden_states[0]
         if attention_mask is None:
             token = encoder_hidden_states[:, self.text_token, None]
         else:  # b 1 n: 0 where a token counts, very negative where it is padding

@@ -13,7 +13,7 @@ import turbo
 from turbo.fusion import Attention, Candidates, ToMe
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import differ, require, require_close, require_equal
-from turbo.testing.probe import list_blocks
+from turbo.testing.probe import list_modules
 
 
 class Interruption(Exception):
@@ -32,7 +32,9 @@ def check_batch_independence(case: AdapterCase) -> None:
         output, scores = _recorded(case, model, inputs)
         for index in range(3):
             one = slice(index, index + 1)
-            alone, scores_alone = _recorded(case, model, {name: value[one] for name, value in inputs.items()})
+            alone, scores_alone = _recorded(
+                case, model, {name: value[one] if value.ndim else value for name, value in inputs.items()}
+            )
             for depth, (found, wanted) in enumerate(zip(scores, scores_alone, strict=True)):
                 require_close(found[one], wanted, message.format(f"{type(strategy).__name__} score in block {depth}"))
             require(
@@ -66,8 +68,8 @@ def check_other_batch_sizes_need_no_new_call(case: AdapterCase) -> None:
 def check_exception_poisons_nothing(case: AdapterCase) -> None:
     """After an exception in the middle of a forward pass the next one gives what it gave before."""
     model = case.make_model()
-    blocks = list_blocks(case, model)
-    depth = min(1, len(blocks) - 1)
+    modules = list_modules(case, model)
+    depth = min(1, len(modules) - 1)
     armed = False
 
     def strategy(candidates: Candidates) -> Tensor:
@@ -82,7 +84,7 @@ def check_exception_poisons_nothing(case: AdapterCase) -> None:
     armed = False
     message = "after an exception in {} the next forward pass is another one (a map keeps state between calls)"
     require_equal(case.run(model), wanted, message.format("a strategy"))
-    for part in _leaves(blocks[depth].module):
+    for part in _leaves(modules[depth]):
         with ExitStack() as stack:
             ran: list[bool] = []
             stack.callback(part.register_forward_pre_hook(_raise_once(ran)).remove)

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 import turbo
-from turbo.adapters import Adapter, Example
+from turbo.adapters import Adapter, Example, RoundTrip
 from turbo.fusion import Strategy
 from turbo.testing.names import load_adapter, load_strategy
 from turbo.testing.outputs import pick_output
 from turbo.testing.weights import make_loud, seeded
 
 MERGED_SHARE = 0.12
-"""Share of its tokens that each block merges, unless a check asks for something else."""
+"""Share of its tokens that each block merges for good, unless a check asks for something else."""
+RESTORED_SHARE = 0.4
+"""Share of its tokens that each part of a round-trip block merges, unless a check asks for something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,8 @@ class AdapterCase:
         checkpointing: whether its blocks can be recomputed in the backward pass.
         pickles: whether the model can be deep-copied and pickled.
         compiles: whether ``torch.compile(fullgraph=True)`` takes the untouched model.
+        restores: whether its blocks are `RoundTrip`, whose tokens are restored after each part. None leaves it to the
+            checks to find out, and those about the other kind say then that they do not apply.
         expected_failures: name of a check -> why it fails. Strict: one that passes is a failure.
 
     Examples:
@@ -65,6 +69,7 @@ class AdapterCase:
     checkpointing: bool = True
     pickles: bool = True
     compiles: bool = True
+    restores: bool | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,6 +115,35 @@ class AdapterCase:
         """The adapter itself."""
         return load_adapter(self.adapter)
 
+    @cached_property
+    def round_trips(self) -> tuple[RoundTrip, ...]:
+        """The round-trip blocks of a model of their own; none where sites() fails: the first check says so."""
+        if self.restores is False:
+            return ()
+        model = self.make_model()
+        try:
+            tower = next(module for module in model.modules() if self.instance.distance(module) is not None)
+            sites = list(self.instance.sites(tower))
+        except Exception:
+            return ()
+        return tuple(site for site in sites if isinstance(site, RoundTrip))
+
+    @property
+    def nothing(self) -> dict[str, Any]:
+        """Options under which the untouched forward runs."""
+        return {"ratio": 0} if self.round_trips else {"drop": 0}
+
+    @property
+    def some(self) -> dict[str, Any]:
+        """Options under which every block merges some tokens."""
+        return self.merging(RESTORED_SHARE) if self.round_trips else {"ratio": MERGED_SHARE}
+
+    def merging(self, ratio: Any, **options: Any) -> dict[str, Any]:
+        """Options under which every part of every round-trip block merges a share of its tokens."""
+        parts = dict.fromkeys(part for block in self.round_trips for part in block.parts)
+        coarsest = max(block.downsample for block in self.round_trips)
+        return {"ratio": dict.fromkeys(parts, ratio), "max_downsample": coarsest} | options
+
     def make_model(self, seed: int = 0) -> Any:
         """A fresh model in evaluation mode, every parameter random; the same for the same seed."""
         with seeded(seed):
@@ -141,7 +175,7 @@ class AdapterCase:
 
     def accelerate(self, model: Any, strategy: str | Strategy = "s1", **options: Any) -> Any:
         """`turbo.accelerate` with this adapter; every block merges some tokens unless options say otherwise."""
-        wanted = options or {"ratio": MERGED_SHARE}
+        wanted = options or self.some
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", turbo.TurboWarning)  # about small sequences, which is what samples have
             return turbo.accelerate(model, strategy, adapter=self.instance, **wanted)

@@ -14,7 +14,8 @@ from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import differ, require, require_close
 from turbo.testing.diagnosis import explain_difference
 from turbo.testing.lightness import imports_of
-from turbo.testing.probe import compose, find_tower, list_blocks, list_sites, watch
+from turbo.testing.parts import watch_parts
+from turbo.testing.probe import compose, find_tower, list_blocks, list_modules, list_sites, watch
 from turbo.testing.results import NotApplicable
 
 
@@ -52,7 +53,7 @@ def check_is_found_by_itself(case: AdapterCase) -> None:
     if not isinstance(case.adapter, str):
         raise NotApplicable("the case gives the adapter itself; give its registered name to ask for this")
     model = case.make_model()
-    turbo.accelerate(model, drop=0)
+    turbo.accelerate(model, **case.nothing)
     found = turbo.report(model).adapter
     require(
         found == case.adapter,
@@ -72,14 +73,18 @@ def check_import_is_light(case: AdapterCase) -> None:
 
 
 def check_shape_is_what_arrives(case: AdapterCase) -> None:
-    """The tokens n and the width d that shape() declares enter the first block."""
+    """The tokens n and the width d that shape() declares enter the first block; of a denoiser, its finest block."""
     model = case.make_model()
-    blocks = list_blocks(case, model)
-    _, n, width = watch(case, model, blocks, case.make_inputs())[0].x.shape
+    if case.round_trips:
+        finest = min(range(len(case.round_trips)), key=lambda index: case.round_trips[index].downsample)
+        calls = watch_parts(case, model, case.make_inputs())
+        _, n, width = next(call.x.shape for call in calls if call.index == finest)
+    else:
+        _, n, width = watch(case, model, list_blocks(case, model), case.make_inputs())[0].x.shape
     declared = tuple(case.instance.shape(find_tower(case, model)))
     require(
         declared == (n, width),
-        f"shape() says {declared[0]} tokens of width {declared[1]}; {n} of width {width} enter the first block: class, "
+        f"shape() says {declared[0]} tokens of width {declared[1]}; {n} of width {width} enter the block: class, "
         "distillation and register tokens count; the case's inputs have to be of the model's own resolution",
     )
 
@@ -104,9 +109,8 @@ def check_maps_are_the_block(case: AdapterCase) -> None:
 def check_every_block_is_listed(case: AdapterCase) -> None:
     """sites() lists every module of the tower that is of a listed block's class and runs on tokens."""
     model = case.make_model()
-    tower, blocks = find_tower(case, model), list_blocks(case, model)
-    listed = {block.module for block in blocks}
-    classes = {type(block.module) for block in blocks}
+    tower, listed = find_tower(case, model), set(list_modules(case, model))
+    classes = {type(module) for module in listed}
     ran: list[str] = []
     with ExitStack() as stack:
         for name, module in tower.named_modules():

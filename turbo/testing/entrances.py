@@ -15,6 +15,8 @@ from turbo.testing import (
     exactness,
     execution,
     preflight,
+    round_trip,
+    round_trip_description,
     strategy_contract,
     strategy_order,
     tokens,
@@ -31,8 +33,10 @@ StrategyCheck = Callable[[StrategyCase], None]
 ADAPTER_CHECKS: tuple[AdapterCheck, ...] = (
     preflight.check_description_is_usable,
     *description.CHECKS,
+    *round_trip_description.CHECKS,
     *exactness.CHECKS,
     *tokens.CHECKS,
+    *round_trip.CHECKS,
     *behaviour.CHECKS,
     *training.CHECKS,
     *execution.CHECKS,
@@ -59,6 +63,20 @@ FLAGS = {
     "check_strategy_compiles": "compiles",
 }
 """The flag of a case that a check asks about, for those that ask."""
+
+MERGED_FOR_GOOD = frozenset(
+    {
+        "check_maps_are_the_block",
+        "check_blocks_follow_each_other",
+        "check_prefix_tokens_are_protected",
+        "check_refused_methods_refuse",
+        "check_checkpointed_blocks_give_the_same_gradients",
+        "check_own_checkpointing_gives_the_same_gradients",
+        *(check.__name__ for check in tokens.CHECKS),
+    }
+)
+RESTORED = frozenset(check.__name__ for check in (*round_trip_description.CHECKS, *round_trip.CHECKS))
+"""Checks about one of the two kinds of blocks."""
 
 
 def adapter_checks(case: AdapterCase | None = None) -> list[AdapterCheck]:
@@ -141,7 +159,7 @@ def results_of(case: Case, only: str | Collection[str] = ()) -> Iterator[Result]
         if only and name not in only:
             continue
         if check not in selected:
-            yield Result(case.name, name, "not applicable", f"{FLAGS[name]}=False")
+            yield Result(case.name, name, "not applicable", _why_left_out(name, case))
         elif blocked:
             yield Result(case.name, name, "not run", f"see {known[0].__name__}")
         else:
@@ -193,12 +211,22 @@ def _selected(checks: tuple[Any, ...], case: Case) -> list[Any]:
     _require_known(
         case.expected_failures, [check.__name__ for check in checks], f"{case.name}: expected_failures names"
     )
-    selected = [check for check in checks if getattr(case, FLAGS.get(check.__name__, "name"))]
+    restores = getattr(case, "restores", None)
+    other = frozenset() if restores is None else MERGED_FOR_GOOD if restores else RESTORED
+    selected = [
+        check for check in checks if getattr(case, FLAGS.get(check.__name__, "name")) and check.__name__ not in other
+    ]
     off = set(case.expected_failures) - {check.__name__ for check in selected}
     if off:
         name = min(off)
-        raise turbo.TurboError(f"{case.name}: {FLAGS[name]}=False leaves {name} out; do not expect it to fail as well")
+        why = _why_left_out(name, case)
+        raise turbo.TurboError(f"{case.name}: {why} leaves {name} out; do not expect it to fail as well")
     return selected
+
+
+def _why_left_out(name: str, case: Case) -> str:
+    flag = FLAGS.get(name, "restores")
+    return f"{flag}={getattr(case, flag)}"
 
 
 def _require_known(names: Collection[str], known: list[str], where: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, ToMe, Ward
-from turbo.matching import Matching, parity, select
+from turbo.matching import Matching, Partition, grid, parity, select
 from turbo.schedule import most_mergeable
 
 seeds = st.integers(0, 2**31 - 1)
@@ -107,6 +107,29 @@ def chains(draw: st.DrawFn) -> tuple[Tensor, int, list[Matching]]:
         chain.append(select(priority, partner, drop, partition))
         left -= drop
     return normal(draw(seeds), batch, n, draw(st.integers(1, 4))), protected, chain
+
+
+@st.composite
+def grids(draw: st.DrawFn, min_sources: int = 0) -> tuple[int, int, int, Partition]:
+    """Height, width, stride, and a partition of the positions with one destination in each cell."""
+    stride = draw(st.integers(1 if not min_sources else 2, 4))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1 + bool(min_sources), 9))
+    cells = -(-height // stride) * -(-width // stride)
+    generator = torch.Generator().manual_seed(draw(seeds))
+    numbers = torch.randint(2**31, (cells,), generator=generator)
+    return height, width, stride, grid(height, width, numbers, stride)
+
+
+@st.composite
+def grid_merges(draw: st.DrawFn) -> tuple[Tensor, Matching, int]:
+    """Tokens ``b n d`` on a grid, a matching of them into its destinations, and how many merge; at times none."""
+    height, width, _, partition = draw(grids(min_sources=1))
+    batch, count = draw(st.integers(1, 3)), draw(st.integers(0, partition.sources))
+    generator = torch.Generator().manual_seed(draw(seeds))
+    priority = torch.rand(batch, partition.sources, generator=generator)
+    partner = torch.randint(partition.destinations, (batch, partition.sources), generator=generator)
+    x = normal(draw(seeds), batch, height * width, draw(st.integers(1, 5))) * draw(st.sampled_from([1e-3, 1.0, 1e3]))
+    return x, select(priority, partner, count, partition), count
 
 
 @st.composite

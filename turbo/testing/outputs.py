@@ -9,7 +9,7 @@ from torch import Tensor
 
 import turbo
 
-KNOWN = ("logits", "logits_per_image", "pooler_output", "image_embeds", "reconstruction", "last_hidden_state")
+KNOWN = ("logits", "logits_per_image", "pooler_output", "image_embeds", "reconstruction", "sample", "last_hidden_state")
 """Fields that are looked for, in this order. The last one gets shorter where tokens merge; rather name another."""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 import turbo
-from turbo.adapters import Unsupported
+from turbo.adapters import RoundTrip, Unsupported
 from turbo.testing.cases import AdapterCase, StrategyCase
 from turbo.testing.compare import require
-from turbo.testing.probe import compose, list_blocks, list_sites, shape_of, watch
+from turbo.testing.parts import PartCall, watch_parts
+from turbo.testing.probe import compose, list_blocks, list_round_trips, list_sites, shape_of, watch
 from turbo.testing.results import place_of
 from turbo.testing.samples import DEPTHS, sample
 
@@ -27,10 +30,19 @@ def check_description_is_usable(case: AdapterCase) -> None:
             "its forward does not take)"
         ) from error
     try:
-        list_sites(case, model)
+        sites = list_sites(case, model)
     except Unsupported as error:
         raise AssertionError(f"the adapter refuses its own example: {error}") from error
-    turbo.restore(case.accelerate(model, drop=0))
+    restores = any(isinstance(site, RoundTrip) for site in sites)
+    require(
+        case.restores in (None, restores),
+        f"restores={case.restores}, and sites() lists {'RoundTrips' if restores else 'no RoundTrip'}: take it off",
+    )
+    if restores:
+        _require_maps_run(list_round_trips(case, model), watch_parts(case, model, inputs))
+    turbo.restore(case.accelerate(model, **case.nothing))
+    if restores:
+        return
     blocks = list_blocks(case, model)
     calls = watch(case, model, blocks, inputs)
     for name, value in calls[0].others.items():
@@ -39,6 +51,26 @@ def check_description_is_usable(case: AdapterCase) -> None:
             "to single patches, which merge): this variant cannot be described, raise Unsupported in sites()"
         )
     compose(blocks[0], calls[0].x, 0)
+
+
+def _require_maps_run(blocks: list[RoundTrip], calls: list[PartCall]) -> None:
+    """What each map of a round-trip block is called with is there, and it takes it."""
+    require(calls, "no part of a block ran: name the very modules that the block calls")
+    maps = {"self_attention": ("keys", "visual_value"), "cross_attention": ("queries", "text_query")}
+    for call in calls[: len(blocks[0].parts)]:
+        block = blocks[call.index]
+        for name in maps.get(call.part, ()):
+            try:
+                with torch.no_grad():
+                    found: Any = getattr(block, name)
+                    if name == "text_query":
+                        found(*call.rest, **call.named)
+                    else:
+                        found(call.x) if name == "visual_value" else found()(call.x)
+            except Exception as error:
+                raise AssertionError(
+                    f"{name}() of block {call.index} fails: {type(error).__name__}: {error}{place_of(error)}"
+                ) from error
 
 
 def check_strategy_is_callable(case: StrategyCase) -> None:

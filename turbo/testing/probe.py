@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from turbo.adapters import ResidualBlock, Site
+from turbo.adapters import ResidualBlock, RoundTrip, Site
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import require
+from turbo.testing.results import NotApplicable
 
 
 @dataclass
@@ -61,10 +62,36 @@ def list_sites(case: AdapterCase, model: nn.Module) -> list[Site]:
 
 
 def list_blocks(case: AdapterCase, model: nn.Module) -> list[ResidualBlock]:
-    """The adapter's blocks of a model."""
-    blocks = [site for site in list_sites(case, model) if isinstance(site, ResidualBlock)]
+    """The adapter's blocks of a model whose tokens stay merged.
+
+    Raises:
+        NotApplicable: its blocks restore their tokens.
+    """
+    sites = list_sites(case, model)
+    blocks = [site for site in sites if isinstance(site, ResidualBlock)]
+    if not blocks and any(isinstance(site, RoundTrip) for site in sites):
+        raise NotApplicable("about tokens that stay merged; these blocks restore theirs after each part")
     require(blocks, "sites() lists no ResidualBlock")
     return blocks
+
+
+def list_round_trips(case: AdapterCase, model: nn.Module) -> list[RoundTrip]:
+    """The adapter's blocks of a model that restore their tokens.
+
+    Raises:
+        NotApplicable: their tokens stay merged.
+    """
+    blocks = [site for site in list_sites(case, model) if isinstance(site, RoundTrip)]
+    if not blocks:
+        raise NotApplicable("about blocks that restore their tokens; here they stay merged")
+    return blocks
+
+
+def list_modules(case: AdapterCase, model: nn.Module) -> list[nn.Module]:
+    """The modules of the adapter's blocks, of either kind."""
+    modules = [site.module for site in list_sites(case, model) if isinstance(site, ResidualBlock | RoundTrip)]
+    require(modules, "sites() lists no block")
+    return modules
 
 
 def attend(block: ResidualBlock, x: Tensor, depth: int, scale: float | None = None) -> Tensor:

@@ -94,18 +94,12 @@ class Generation:
             )
         return step
 
-    def partition(self, index: int, n: int, device: torch.device) -> Partition:
-        """Roles of the n tokens of a block at this step; drawn once per resolution."""
+    def partition(self, index: int, device: torch.device) -> Partition:
+        """Roles of the tokens of a block at this step; drawn once per resolution."""
         step, downsample = self.step_of(index), self.blocks[index].downsample
         found = step.found.partitions
         if downsample not in found:
             height, width = self.grid(downsample, step.height, step.width)
-            if height * width != n:
-                raise TurboError(
-                    f"block {index} of {type(self.tower).__name__} got {n} tokens; latents of {step.height} x "
-                    f"{step.width} at downsample {downsample} make {height} x {width}: does the adapter "
-                    f"{self.adapter_name} describe this model?"
-                )
             found[downsample] = make_partition(
                 height,
                 width,

@@ -28,6 +28,12 @@ class StepHooks(Runner):
         self.site = site
         self.generation = generation
         self.names = list(inspect.signature(type(site.module).forward).parameters)[1:]
+        for name in (site.latents, site.timestep, site.text):
+            if name not in self.names:
+                raise TurboError(
+                    f"{type(site.module).__name__}.forward has no argument {name!r}, it has {', '.join(self.names)}: "
+                    "name the right ones in the adapter's Denoiser"
+                )
         self.handles: list[Any] = []
 
     def require_free(self) -> None:
@@ -38,7 +44,7 @@ class StepHooks(Runner):
     def install(self) -> None:
         self.handles = [
             self.module.register_forward_pre_hook(self.before, with_kwargs=True),
-            self.module.register_forward_hook(self.after),
+            self.module.register_forward_hook(self.after, always_call=True),
         ]
 
     def uninstall(self) -> None:
@@ -48,15 +54,13 @@ class StepHooks(Runner):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A step starts."""
-        self.generation.begin(*(self._argument(name, args, kwargs) for name in self._wanted()))
+        wanted = (self.site.latents, self.site.timestep, self.site.text)
+        self.generation.begin(*(self._argument(name, args, kwargs) for name in wanted))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A step is over."""
         self.generation.end()
-
-    def _wanted(self) -> tuple[str, str, str]:
-        return self.site.latents, self.site.timestep, self.site.text
 
     def _argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in kwargs:
@@ -82,9 +86,9 @@ class PartRunner(Runner):
             return self.original(*args, **kwargs)
         x, rest, named = self._split(args, kwargs)
         self.block.check_call(self.part, *rest, **named)
-        if self.part == "self_attention":
-            self._score(x)
         grid = self.generation.grid(self.block.downsample, step.height, step.width)
+        if self.part == "self_attention":
+            self._score(x, grid)
         count = self.generation.count(step.ratios.get(self.part, 0.0), *grid)
         if count == 0:
             return self.original(*args, **kwargs)
@@ -102,10 +106,16 @@ class PartRunner(Runner):
             named |= self.block.self_attention_bias(size.log().to(x.dtype))
         return unmerge(self.original(merged, *rest, **named), matching.assignment)
 
-    def _score(self, x: Tensor) -> None:
+    def _score(self, x: Tensor, grid: tuple[int, int]) -> None:
+        if x.shape[1] != grid[0] * grid[1]:
+            raise TurboError(
+                f"block {self.index} of {type(self.generation.tower).__name__} got {x.shape[1]} tokens; at downsample "
+                f"{self.block.downsample} its latents make {grid[0]} x {grid[1]}: does the adapter "
+                f"{self.generation.adapter_name} describe this model?"
+            )
         step = self.generation.step_of(self.index)
         if self.index not in step.found.scores:
-            partition = self.generation.partition(self.index, x.shape[1], x.device)
+            partition = self.generation.partition(self.index, x.device)
             step.found.scores[self.index] = score_tokens(self.block, x, partition, step.twins, self.generation.settings)
 
     def _require_whole(self, x: Tensor, grid: tuple[int, int], scores: BlockScores) -> None:
@@ -129,8 +139,9 @@ class PartRunner(Runner):
 def make_round_trip_runners(generation: Generation) -> list[Runner]:
     """A runner for every part of the blocks that merge, and the hooks around the denoiser."""
     wanted = {"self_attention", *generation.settings.ratios.by_part}  # self-attention's input is what is scored
-    runners: list[Runner] = [StepHooks(generation.denoiser, generation)]
-    for index in generation.active:
-        parts = generation.blocks[index].parts
-        runners += [PartRunner(part, index, generation) for part in parts if part in wanted]
-    return runners
+    parts = [PartRunner(part, i, generation) for i in generation.active for part in generation.blocks[i].parts]
+    if len({runner.module for runner in parts}) < len(parts):
+        raise TurboError(
+            f"sites() of {generation.adapter_name} lists a module as a part of two blocks: each part needs its own"
+        )
+    return [StepHooks(generation.denoiser, generation), *(runner for runner in parts if runner.part in wanted)]
