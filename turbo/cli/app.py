@@ -11,13 +11,15 @@ from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 import turbo
 from turbo.cli import options as opt
+from turbo.cli.generate import generate
+from turbo.cli.inspect import inspect
 from turbo.cli.progress import progress
+from turbo.denoisers import OFFICIAL_UNETS, is_denoiser
 from turbo.errors import TurboError, TurboWarning
 from turbo.models import OFFICIAL, load_model
 from turbo.plugins import adapters, strategies
@@ -41,49 +43,10 @@ def list_() -> None:
         for name in registry:
             table.add_row(name, registry.origin(name))
         console.print(table)
-    console.print("random:NAME for NAME in", ", ".join(OFFICIAL), style="dim", highlight=False)
+    console.print("random:NAME for NAME in", ", ".join([*OFFICIAL, *OFFICIAL_UNETS]), style="dim", highlight=False)
 
 
-@app.command()
-def inspect(
-    model: opt.Model,
-    strategy: opt.Strategy = "s1",
-    drop: opt.Drop = None,
-    ratio: opt.Ratio = None,
-    speedup: opt.Speedup = None,
-    threshold: opt.Threshold = 0,
-    min_tokens: opt.MinTokens = 0,
-    adapter: opt.Adapter = None,
-) -> None:
-    """What would be merged where, and FLOPs before and after, without running the model."""
-    from turbo.cli.specs import find_adapter, find_strategy
-
-    # Before the model is loaded, which takes its time.
-    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
-    arguments |= {"strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
-    with progress(f"loading {model}"):
-        loaded = load_model(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TurboWarning)  # the report repeats it
-        report = turbo.report(turbo.accelerate(loaded.model, **arguments))
-    table = Table("block", "tokens in", "merged", "tokens out", "GFLOPs", "untouched", title_justify="left")
-    for column in table.columns:
-        column.justify = "right"
-    strategy_name = escape(report.strategy)  # a list among a strategy's settings is no markup
-    table.title = f"{report.model} ({report.adapter} adapter), strategy {strategy_name}, per image"
-    for block in report.blocks:
-        table.add_row(
-            str(block.depth),
-            str(block.tokens_in),
-            str(block.merged),
-            str(block.tokens_out),
-            f"{block.flops / 1e9:.3g}",
-            f"{block.flops_untouched / 1e9:.3g}",
-        )
-    console.print(table)
-    console.print(f"FLOPs of the blocks fall by [bold]{report.achieved:.2f}x[/bold]")
-    for note in report.notes:
-        console.print(f"note: {note}", style="yellow")
+app.command()(inspect)
 
 
 @app.command()
@@ -110,6 +73,10 @@ def bench(
     from turbo.cli.tables import comparison_table
 
     # Before a model is loaded, which takes its time.
+    if denoisers := [name for name in models if is_denoiser(name)]:
+        raise TurboError(
+            f"{', '.join(denoisers)}: time a pipeline with `turbo generate`, and a UNet with benchmarks/sd_unet.py"
+        )
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise TurboError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
@@ -170,6 +137,9 @@ def check(
         _write_results(json_file, [asdict(result) for result in results])
     if not all(result.ok for result in results):
         raise typer.Exit(1)
+
+
+app.command()(generate)
 
 
 def _write_results(path: Path, results: list[dict[str, Any]]) -> None:

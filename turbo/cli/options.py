@@ -29,6 +29,14 @@ Speedup = Annotated[float | None, typer.Option(help="Factor by which the blocks'
 Threshold = Annotated[int, typer.Option(help="Merge only while the sequence is at least this long.")]
 MinTokens = Annotated[int, typer.Option(help="Never leave fewer tokens than this.")]
 
+Parts = Annotated[
+    str | None,
+    typer.Option(help="Of a denoiser, the parts that merge: self_attention,feed_forward=0.25,… (after = its ratio)."),
+]
+MaxDownsample = Annotated[
+    int | None, typer.Option(help="Of a denoiser, the coarsest resolution that merges: 1, 2, 4, …")
+]
+
 
 def schedule(
     drop: str | None, ratio: float | None, speedup: float | None, threshold: int, min_tokens: int
@@ -40,6 +48,18 @@ def schedule(
     """
     found = Schedule(None if drop is None else _parse_drop(drop), ratio, speedup, threshold, min_tokens)
     return asdict(found)
+
+
+def parse_parts(text: str, ratio: float) -> dict[str, float]:
+    """Parts and their ratios: ``self_attention,feed_forward=0.25`` gives the first one `ratio`."""
+    found: dict[str, float] = {}
+    for item in text.split(","):
+        name, _, own = item.strip().partition("=")
+        try:
+            found[name] = float(own) if own else ratio
+        except ValueError:
+            raise TurboError(f"--parts {text}: {own!r} is no ratio; write {name}=0.25") from None
+    return found
 
 
 def _parse_drop(text: str) -> int | tuple[int, ...]:
