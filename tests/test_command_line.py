@@ -51,6 +51,37 @@ def test_inspect_shows_the_plan():
     assert "FLOPs of the blocks fall by" in result.output
 
 
+def test_inspect_shows_what_a_unet_does():
+    result = run("inspect", "random:sd15-unet", "--parts", "self_attention,feed_forward=0.25", "--max-downsample", "2")
+    assert result.exit_code == 0
+    rows = [line.replace("│", " ").split() for line in result.output.splitlines() if line.startswith("│")]
+    assert [row[:5] for row in rows] == [
+        ["1", "5", "self_attention", "4096", "2048"],
+        ["1", "5", "cross_attention", "4096", "4096"],
+        ["1", "5", "feed_forward", "4096", "3072"],
+        ["2", "5", "self_attention", "1024", "512"],
+        ["2", "5", "cross_attention", "1024", "1024"],
+        ["2", "5", "feed_forward", "1024", "768"],
+    ]
+    assert re.search(r"FLOPs of the whole step fall by 1\.\d\dx", result.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "random:sd15-unet", "--drop", "5"], "--drop cannot apply to random:sd15-unet"),
+        (["inspect", "zoo:vit-digits", "--parts", "feed_forward"], "--parts cannot apply to zoo:vit-digits"),
+        (["inspect", "random:sd15-unet", "--ratio", "0.8"], "a fraction from 0 to 0.75"),
+        (["inspect", "random:sd15-unet", "--parts", "mlp"], "this model's blocks have self_attention"),
+        (["bench", "random:sdxl-unet"], "time a pipeline with `turbo generate`"),
+    ],
+)
+def test_a_denoiser_takes_its_own_options(arguments: list[str], message: str):
+    result = run(*arguments)
+    assert isinstance(result.exception, turbo.TurboError)
+    assert message in str(result.exception)
+
+
 def test_inspect_takes_one_drop_per_block():
     result = run("inspect", "zoo:vit-digits", "--drop", "40,30,20,10,0,0,0,0")
     assert "157" in result.output
