@@ -325,3 +325,21 @@ def test_the_kit_says_what_it_cannot_change():
 
     with pytest.raises(NotApplicable, match="timestep is none of the case's inputs"):
         at_timesteps(denoiser_case(model=Inside), 3, 2)
+
+
+def test_a_report_leaves_no_trace_on_the_image_under_way():
+    def images(*, reporting: bool) -> tuple[list[torch.Tensor], int]:
+        model = accelerate(CASE.make_model(), ratio=lambda t: 0.5 if t > 300 else 0.25, refresh_every=3)
+        found = []
+        with turbo.recording(model) as trace:
+            for inputs in at_timesteps(CASE, 900, 600, 250):
+                found.append(CASE.run(model, inputs))
+                if reporting:
+                    notes = turbo.report(model).notes
+                    assert notes == (f"the ratio varies: these are the figures of timestep {inputs['time']}",)
+        return found, len(trace.parts)
+
+    plain, recorded = images(reporting=False)
+    beside, same = images(reporting=True)
+    assert recorded == same > 0
+    assert all(torch.equal(one, two) for one, two in zip(plain, beside, strict=True))

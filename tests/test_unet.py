@@ -322,7 +322,7 @@ def chunked() -> Any:
 REFUSED = [
     (lambda: unet(attention_type="gated"), "GLIGEN"),
     (lambda: unet(only_cross_attention=True), "only_cross_attention=True"),
-    (chunked, "forward chunking"),
+    (chunked, "chunked feed-forward"),
     (
         lambda: unet(
             down_block_types=("DownBlock2D", "DownBlock2D"),

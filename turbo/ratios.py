@@ -69,12 +69,11 @@ class Ratios:
         """True where the user asked for no merging at all."""
         return all(ratio == 0 for ratio in self.by_part.values())
 
-    def at(self, timestep: float | None) -> dict[str, float]:
+    def at(self, timestep: float) -> dict[str, float]:
         """The ratios of one step; functions of the timestep are called with it."""
         found = {}
         for part, ratio in self.by_part.items():
             if callable(ratio):
-                assert timestep is not None
                 found[part] = self._checked(ratio(timestep), f"ratio of {part} at timestep {timestep:g}")
             else:
                 found[part] = ratio

@@ -25,7 +25,7 @@ class Denoiser:
         module: called with the latents, ``b c h w``, and the timestep.
         size: height and width of the latents at the model's own resolution.
         inputs: height and width of latents -> inputs for one image by keyword, of zeros: what `turbo.report` counts
-            FLOPs with.
+            FLOPs with. It is kept with the model: a function that pickles, not one made inside another.
         latents: name of the argument that is the latents.
         timestep: name of the argument that is the timestep: a number, or a tensor of one, or of one per sample.
         text: name of the argument that conditions the step; a caller that passes another object starts another

@@ -175,7 +175,7 @@ def _require_plain(block: Any) -> None:
     elif block.pos_embed is not None:
         found = "positional embeddings inside the block"
     elif block._chunk_size is not None:
-        found = "forward chunking (enable_forward_chunking; disable_forward_chunking() first)"
+        found = "chunked feed-forward (set_chunk_feed_forward(None) on the block first)"
     elif attention.norm_q is not None or attention.group_norm is not None:
         found = "normed queries and keys"
     if found:

@@ -12,7 +12,7 @@ from turbo.adapters.base import Site
 from turbo.adapters.round_trip import Denoiser, RoundTrip
 from turbo.engine.round_trip.partition import count_sources, make_partition
 from turbo.engine.round_trip.settings import RoundTripSettings
-from turbo.engine.round_trip.step import CURRENT, MUTED, Found, Kept, Step, ThreadState
+from turbo.engine.round_trip.step import CURRENT, PROBE, Found, Kept, Step, ThreadState
 from turbo.errors import TurboError, TurboWarning
 from turbo.matching import Matching, Partition, repeat, select
 
@@ -46,25 +46,24 @@ class Generation:
 
     def begin(self, latents: Tensor, timestep: Any, text: Any) -> None:
         """A call of the denoiser starts: settle what its blocks share."""
-        settings = self.settings
-        number = None
-        if settings.ratios.varies or settings.refresh_every > 1:
-            number = float(timestep.reshape(-1)[0] if isinstance(timestep, Tensor) else timestep)
-            self.last_timestep = number
+        settings, probe = self.settings, PROBE.get()
         height, width = latents.shape[-2:]
-        self.last_latents = (height, width)
+        number = self.last_timestep
+        if probe is None:
+            if settings.ratios.varies or settings.refresh_every > 1:  # else nothing waits for the device
+                number = float(timestep.reshape(-1)[0] if isinstance(timestep, Tensor) else timestep)
+            self.last_latents, self.last_timestep = (height, width), number
         step = Step(
             self,
             height,
             width,
-            {} if MUTED.get() else settings.ratios.at(number),
+            {} if probe == "untouched" else settings.ratios.at(number),
             torch.as_tensor(timestep, device=latents.device).reshape(-1)[0],
             _twins(latents),
             Found(),
-            self.state.recorder,
+            self.state.recorder if probe is None else None,
         )
-        if settings.refresh_every > 1:
-            assert number is not None
+        if settings.refresh_every > 1 and probe is None:
             self._keep(step, latents.shape, number, text)
         CURRENT.set(step)
 

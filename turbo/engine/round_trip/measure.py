@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from turbo.engine.round_trip.generation import Generation
-from turbo.engine.round_trip.step import MUTED
+from turbo.engine.round_trip.step import PROBE
 
 
 def count_flops(generation: Generation, height: int, width: int, *, untouched: bool) -> dict[str, int]:
@@ -25,8 +25,7 @@ def count_flops(generation: Generation, height: int, width: int, *, untouched: b
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode  # it imports triton, which takes a while
 
-    token = MUTED.set(untouched)
-    last = generation.last_latents
+    token = PROBE.set("untouched" if untouched else "accelerated")
     model: Any = generation.denoiser.module
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
@@ -34,8 +33,7 @@ def count_flops(generation: Generation, height: int, width: int, *, untouched: b
             with FlopCounterMode(display=False) as counter:
                 model(**inputs)
     finally:
-        MUTED.reset(token)
-        generation.last_latents = last
+        PROBE.reset(token)
     name = type(model).__name__
     counts = counter.get_flop_counts()
     paths = {path: path.removeprefix(name).removeprefix(".") for path in counts if path.startswith(name)}

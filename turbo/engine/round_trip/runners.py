@@ -124,7 +124,7 @@ class PartRunner(Runner):
         if x.shape[:2] != (batch, n):
             raise TurboError(
                 f"{self.part} of block {self.index} got {x.shape[0]} sequences of {x.shape[1]} tokens, its block has "
-                f"{batch} of {n}: run it whole (disable_forward_chunking(), if it runs in chunks)"
+                f"{batch} of {n}: run it whole (set_chunk_feed_forward(None) on the block, if it runs in chunks)"
             )
 
     def _split(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, tuple[Any, ...], dict[str, Any]]:

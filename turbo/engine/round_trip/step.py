@@ -6,7 +6,7 @@ import threading
 import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -94,8 +94,8 @@ CURRENT: ContextVar[Step | None] = ContextVar("turbo_step", default=None)
 """The step under way. A context variable: one per thread, and `torch.compile` reads and writes it correctly."""
 
 
-MUTED: ContextVar[bool] = ContextVar("turbo_muted", default=False)
-"""Whether steps run the untouched model: so that `turbo.report` can count what it costs."""
+PROBE: ContextVar[Literal["untouched", "accelerated"] | None] = ContextVar("turbo_probe", default=None)
+"""Set while `turbo.report` counts what a step costs: such a step is no part of any image, and leaves no trace."""
 
 
 class ThreadState(threading.local):
