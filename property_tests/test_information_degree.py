@@ -5,13 +5,19 @@ import sympy as sp
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
+from turbo.adapters import RoundTrip, split_heads
 from turbo.attention import proportional_attention
 from turbo.engine.acceleration import Settings
+from turbo.engine.round_trip.scores import attention_of_query, score_tokens
+from turbo.engine.round_trip.settings import RoundTripSettings
 from turbo.engine.score import match_tokens
 from turbo.fusion import S1, S2, Candidates
 from turbo.information import mutual_redundancy, semantic_value, token_metric
+from turbo.matching import parity
 from turbo.merging import merge, unmerge
+from turbo.ratios import Ratios
 from turbo.schedule import Schedule
 from turbo.testing.generators import merges, normal, seeds, sizes_of
 
@@ -578,3 +584,106 @@ def test_one_block_scores_as_defined(seed, heads, n, width, protected, queries, 
             assert found.partner_size[b].tolist() == [float(size[b, j]) for j in wanted.partners]
             assert found.size[b].tolist() == [float(size[b, i]) for i in wanted.sources]
             torch.testing.assert_close(priority[b].tolist(), wanted.priority, **close)
+
+
+# Without mapping the tokens
+
+
+class Called(torch.nn.Linear):
+    """A linear layer that is called: its class might do anything, so nobody reads its weights."""
+
+
+@st.composite
+def layers(draw):
+    """A linear layer d -> heads·e, the same as a layer that is called, but for the bias; tokens ``b n d``; heads."""
+    batch, heads, n = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(2, 9))
+    width, size, seed, bias = draw(st.integers(2, 5)), draw(st.integers(1, 7)), draw(seeds), draw(st.booleans())
+    made = [kind(size, heads * width, bias=bias).double().requires_grad_(False) for kind in (torch.nn.Linear, Called)]
+    for layer in made:
+        layer.weight.copy_(normal(seed, heads * width, size))
+        if bias:
+            layer.bias.copy_(normal(seed + 1, heads * width))
+    return *made, normal(seed + 2, batch, n, size), heads
+
+
+@given(layers(), seeds, st.sampled_from([0.0, 0.1, 1.0, 5.0]), st.booleans())
+def test_value_is_read_through_the_weights(example, seed, loudness, scaled):
+    """Proposition 1.21: A of keys that a linear layer makes is the softmax of (Wᵀq)·x; the bias drops out."""
+    layer, called, x, heads = example
+    width, n = layer.out_features // heads, x.shape[1]
+    query, scale = normal(seed, len(x), heads, 1, width) * loudness, 0.3 if scaled else None
+    found = attention_of_query(query, layer, x, scale)
+    wanted = semantic_value(query, split_heads(layer(x), heads), None, scale)
+    # Scores are rounded to single precision, then the softmax is; bias or not, they are at most this large.
+    loudest = float((query.abs() @ split_heads(x.abs() @ layer.weight.abs().T, heads).transpose(2, 3)).max())
+    single = torch.finfo(torch.float32).eps
+    agree(found.double(), wanted, 2 * single * loudest + (n + 20) * single)
+    agree(attention_of_query(query, called, x, scale), wanted, 0)
+    if layer.bias is not None:
+        layer.bias.mul_(-3).add_(1)
+        assert torch.equal(attention_of_query(query, layer, x, scale), found)
+
+
+@given(layers(), seeds)
+def test_reading_through_the_weights_maps_no_token(example, seed):
+    """Proposition 1.21: a query's scores take Hed + nHd multiplications for an image; calling the layer takes more."""
+    layer, called, x, heads = example
+    batch, n, size = x.shape
+    width = layer.out_features // heads
+    query = normal(seed, batch, heads, 1, width)
+    counts = []
+    for each in (layer, called):
+        with FlopCounterMode(display=False) as counter:
+            attention_of_query(query, each, x, None)
+        counts.append(counter.get_total_flops() // 2)  # a multiplication and an addition
+    assert counts[0] == batch * (heads * width * size + n * heads * size)
+    assert counts[1] >= batch * n * heads * (width * size + width) > counts[0]
+
+
+class Scored(RoundTrip):
+    """A block of one layer, which is scored and never run."""
+
+    def keys(self):
+        return self.module
+
+    def queries(self):
+        return self.module
+
+    def text_query(self):
+        raise AssertionError("no part with text is scored here")
+
+    def self_attention_bias(self, bias):
+        raise AssertionError("nothing runs here")
+
+
+@given(layers())
+def test_the_mean_key_is_one_linear_map(example):
+    """Proposition 1.21: R and the partners of averaged weights are those of keys that are made and then averaged."""
+    layer, called, x, heads = example
+    part = parity(x.shape[1])
+    settings_ = RoundTripSettings(
+        strategy=S1(),
+        strategy_name="s1",
+        semantic_units="relative",
+        metric="keys",
+        ratios=Ratios({"self_attention": 0.5}),
+        max_downsample=1,
+        refresh_every=1,
+        destinations="parity",
+        seed=0,
+    )
+    found, wanted = (
+        score_tokens(Scored(each, parts={"self_attention": each}, downsample=1, heads=heads), x, part, False, settings_)
+        for each in (layer, called)
+    )
+    mean = split_heads(layer(x), heads).mean(dim=1)
+    shortest = float(mean.norm(dim=-1).min())
+    assume(shortest > 1e-3)
+    largest = float((x.abs() @ layer.weight.abs().T).max()) + (
+        0 if layer.bias is None else float(layer.bias.abs().max())
+    )
+    off = 8 * (x.shape[2] + heads + 8) * EPS * (1 + layer.out_features * largest / shortest)
+    agree(found.redundancy, wanted.redundancy, off)
+    tokens = token_metric(mean[:, None])
+    best = (tokens[:, part.source] @ tokens[:, part.destination].transpose(1, 2)).gather(2, found.partner[..., None])
+    agree(best[..., 0], wanted.redundancy, 2 * off)

@@ -46,8 +46,8 @@ def accelerate(
     """Make a model faster by merging its least informative tokens, in place.
 
     With none of drop, ratio and speedup each block merges round(0.625·n / blocks) tokens, which leaves about 3/8 of
-    them at the end. A second call replaces the settings of the first. Nothing is trained, no weight changes, and
-    `restore` gives back the model bit for bit.
+    them at the end; in a denoiser self-attention merges half of its tokens. A second call replaces the settings of
+    the first. Nothing is trained, no weight changes, and `restore` gives back the model bit for bit.
 
     Args:
         model: a supported model, one that contains exactly one supported vision tower, or a diffusers pipeline, whose
