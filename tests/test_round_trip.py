@@ -288,7 +288,8 @@ def test_sites_that_do_not_go_together_are_refused(adapter, message):
         ({"max_downsample": 1.5}, "max_downsample=1.5: must be a whole number"),
         ({"refresh_every": 0}, "refresh_every=0: must be a whole number, 1 or more"),
         ({"refresh_every": True}, "refresh_every=True: must be a whole number"),
-        ({"seed": -1}, "seed=-1: must be a whole number, 0 or more"),
+        ({"seed": -1}, "seed=-1: must be a whole number, 0 to 2147483647"),
+        ({"seed": 2**31}, "seed=2147483648: must be a whole number, 0 to 2147483647"),
         ({"seed": "a"}, "seed='a': must be a whole number"),
         ({"destinations": "random"}, "destinations='random': must be 'grid' or 'parity'"),
         ({"ratio": 0.6, "destinations": "parity"}, "from 0 to 0.5 of the tokens"),
@@ -343,3 +344,33 @@ def test_a_report_leaves_no_trace_on_the_image_under_way():
     beside, same = images(reporting=True)
     assert recorded == same > 0
     assert all(torch.equal(one, two) for one, two in zip(plain, beside, strict=True))
+
+
+def test_matchings_are_kept_for_one_image_only():
+    model = accelerate(CASE.make_model(), ratio=ALL_PARTS, refresh_every=4)
+    one = CASE.make_inputs()
+    other = one | {"latents": torch.randn_like(one["latents"])}  # the same text, the same timestep
+    CASE.run(model, one)
+    alone = CASE.run(accelerate(CASE.make_model(), ratio=ALL_PARTS, refresh_every=4), other)
+    assert torch.equal(CASE.run(model, other), alone)
+
+
+def test_kept_matchings_remember_whether_the_halves_were_twins():
+    model = accelerate(
+        CASE.make_model(), ratio={"self_attention": 0.5, "cross_attention": lambda t: 0.5 * (t < 500)}, refresh_every=3
+    )
+    first, second = at_timesteps(CASE, 900, 400)
+    first["latents"] = first["latents"][:1].repeat(2, 1, 1, 1)
+    CASE.run(model, first)
+    assert CASE.run(model, second).isfinite().all()
+
+
+def test_recordings_nest():
+    model = accelerate(CASE.make_model(), ratio=0.5)
+    with turbo.recording(model) as outer:
+        with turbo.recording(model) as inner:
+            CASE.run(model)
+        CASE.run(model)
+    assert len(inner.parts) == len(outer.parts) > 0
+    with pytest.raises(ValueError, match="see `parts`"):
+        outer.groups()

@@ -12,6 +12,7 @@ from denoisers import inputs, unet
 from tiny_pipelines import OTHER, PROMPT, draw, picture, pipeline
 
 import turbo
+from turbo.adapters.unet import UNet
 from turbo.testing import AdapterCase
 from turbo.testing.parts import watch_parts, watching_parts
 
@@ -277,6 +278,23 @@ def test_threads_draw_in_different_sizes():
 
 
 # What the text says
+
+
+def assignments(**options: Any) -> list[tuple[str, torch.Tensor]]:
+    model = turbo.accelerate(unet(), ratio=ALL_PARTS, **options)
+    with turbo.recording(model) as trace:
+        CASE.run(model, inputs(2))
+    return [(part.part, part.assignment) for part in trace.parts[:3]]
+
+
+def test_all_parts_share_one_matching_unless_the_text_asks():
+    (_, own), (_, cross), (_, forward) = assignments()
+    assert own is cross is forward
+    (_, own), (name, cross), (_, forward) = assignments(adapter=UNet(text_token=-1))
+    assert own is forward
+    assert name == "cross_attention"
+    assert not torch.equal(own, cross)
+    assert not torch.equal(cross, assignments(adapter=UNet(text_token=2))[1][1])
 
 
 def test_the_last_text_token_that_counts_asks():

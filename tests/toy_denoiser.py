@@ -60,6 +60,8 @@ class Toy(nn.Module):
 
 
 class SoundBlock(RoundTrip):
+    by_text = True
+
     def __init__(self, block: Block, downsample: int) -> None:
         super().__init__(block, parts=self.find(block), downsample=downsample, heads=HEADS)
 

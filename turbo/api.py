@@ -11,7 +11,7 @@ from turbo.adapters.base import Adapter
 from turbo.adapters.round_trip import RoundTrip
 from turbo.engine.acceleration import Acceleration, Metric, Settings
 from turbo.engine.detect import find_tower, list_sites
-from turbo.engine.install import find_acceleration, install, require_acceleration, uninstall
+from turbo.engine.install import find_acceleration, find_accelerations, install, require_acceleration, uninstall
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.partition import Destinations
 from turbo.engine.round_trip.settings import make_settings
@@ -141,10 +141,10 @@ def restore(model: ModelT) -> ModelT:
         >>> "forward" in restore(model).layers[0].__dict__
         False
     """
-    acceleration = find_acceleration(model)
-    if acceleration is None:
+    found = find_accelerations(model)
+    if not found:
         warnings.warn(f"this {type(model).__name__} is not accelerated: nothing to restore", TurboWarning, stacklevel=2)
-    else:
+    for acceleration in found:
         uninstall(acceleration)
     return model
 
@@ -257,7 +257,7 @@ def _swap(model: object, acceleration: Acceleration | Generation) -> None:
         uninstall(before)
     try:
         install(acceleration)
-    except TurboError:
+    except BaseException:
         if before is not None:
             install(before)
         raise

@@ -146,7 +146,7 @@ def _generation_report(generation: Generation) -> Report:
     now = count_flops(generation, height, width, untouched=False)
     settings = generation.settings
     ratios = settings.ratios.at(generation.last_timestep)
-    names = {module: path for path, module in generation.tower.named_modules()}
+    names = {module: path for path, module in generation.denoiser.module.named_modules()}
     parts = []
     for downsample in sorted({generation.blocks[index].downsample for index in generation.active}):
         blocks = [generation.blocks[i] for i in generation.active if generation.blocks[i].downsample == downsample]

@@ -55,7 +55,11 @@ class RoundTrip(ABC):
         downsample: how many latent pixels one token spans along each axis: 1 at full resolution.
         heads: of the attention layers.
         scale: what attention scores are multiplied by; None means 1/√e.
+        by_text: whether cross-attention's semantic value is the text's attention (see `text_query`); else it is that
+            of the other parts.
     """
+
+    by_text = False
 
     def __init__(
         self,
@@ -85,13 +89,21 @@ class RoundTrip(ABC):
         distance: Tensor = (x - x.mean(dim=1, keepdim=True)).norm(dim=-1)
         return distance
 
+    def guided_value(self, without: Tensor, with_text: Tensor) -> Tensor:
+        """The same under guidance, from the same tokens without and with text, both ``b n d``: what the text changed.
+
+        Where it is all but zero, before the text has reached the tokens, `visual_value` takes its place.
+        """
+        change: Tensor = (with_text - without).norm(dim=-1)
+        return change
+
     @abstractmethod
     def queries(self) -> nn.Module:
         """The layer that makes cross-attention's queries: ``b n d``, as it enters cross-attention, -> ``b n (h e)``."""
 
     @abstractmethod
     def text_query(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The key of the text's end-of-sequence token, ``b h 1 e``: it asks the image tokens.
+        """The key of the text's end-of-sequence token, ``b h 1 e``: it asks the image tokens, where `by_text` is set.
 
         Called with what cross-attention is called with, beside the tokens.
         """

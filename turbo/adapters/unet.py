@@ -16,7 +16,7 @@ from turbo.adapters.round_trip import Denoiser, RoundTrip
 class UNetBlock(RoundTrip):
     """One BasicTransformerBlock with self-attention, cross-attention and feed-forward."""
 
-    def __init__(self, block: Any, downsample: int, text_token: int) -> None:
+    def __init__(self, block: Any, downsample: int, text_token: int | None) -> None:
         _require_plain(block)
         parts = {"self_attention": block.attn1, "cross_attention": block.attn2, "feed_forward": block.ff}
         super().__init__(
@@ -26,7 +26,8 @@ class UNetBlock(RoundTrip):
             heads=block.attn1.heads,
             scale=block.attn1.scale,
         )
-        self.text_token = text_token
+        self.by_text = text_token is not None
+        self.text_token = -1 if text_token is None else text_token
 
     def keys(self) -> nn.Module:
         layer: nn.Module = self.module.attn1.to_k
@@ -52,15 +53,20 @@ class UNetBlock(RoundTrip):
         return split_heads(self.module.attn2.to_k(token), self.heads)
 
     def self_attention_bias(self, bias: Tensor) -> dict[str, Any]:
-        return {"attention_mask": bias[:, None]}
+        attention = self.module.attn1
+        # Processors that make the map themselves add the bias to upcast scores; torch's fused kernels never upcast.
+        upcast = attention.upcast_attention and "2_0" not in type(attention.processor).__name__
+        return {"attention_mask": (bias.float() if upcast else bias)[:, None]}
 
     def check_call(self, part: str, *args: Any, **kwargs: Any) -> None:
+        if "PAG" in type(self.module.attn1.processor).__name__:
+            raise Unsupported("perturbed-attention guidance in a block that merges: choose other pag_applied_layers")
         mask = kwargs.get("attention_mask")
         if part == "self_attention" and mask is not None:
             raise Unsupported("a UNet called with attention_mask: it names single tokens, which merge here")
         if mask is not None and mask.ndim == 3 and mask.shape[1] != 1:
             raise Unsupported("an encoder_attention_mask of its own for each image token: image tokens merge here")
-        if kwargs.get("ip_adapter_masks") is not None:
+        if part == "cross_attention" and kwargs.get("ip_adapter_masks") is not None:
             raise Unsupported("ip_adapter_masks: they name single image tokens, which merge here")
 
 
@@ -68,9 +74,10 @@ class UNet(Adapter):
     """Blocks are found at every resolution, in the order in which they run.
 
     Attributes:
-        text_token: which text token's attention to the image is the semantic value of cross-attention, where no mask
-            tells the last one. The last by default: text encoders are causal, so it has read the whole prompt, and
-            Stable Diffusion 1 pads with the end-of-sequence token itself.
+        text_token: which text token's attention to the image is the semantic value of cross-attention; a mask of
+            padding tokens goes before it and names the last one that counts. -1 is the supplement's end-of-sequence
+            token: text encoders are causal, so the last token has read the whole prompt, and Stable Diffusion 1 pads
+            with that very token. None takes the value of the other parts, which measured better.
     """
 
     target = (
@@ -78,7 +85,7 @@ class UNet(Adapter):
         "diffusers.models.controlnets.controlnet:ControlNetModel",
     )
 
-    def __init__(self, text_token: int = -1) -> None:
+    def __init__(self, text_token: int | None = None) -> None:
         self.text_token = text_token
 
     def sites(self, model: Any) -> Sequence[Site]:
@@ -95,7 +102,7 @@ class UNet(Adapter):
         return sites
 
     def _blocks(self, stage: nn.Module, downsample: int) -> list[Site]:
-        found = [m for m in stage.modules() if type(m).__name__ == "BasicTransformerBlock"]
+        found = [m for m in stage.modules() if any(c.__name__ == "BasicTransformerBlock" for c in type(m).__mro__)]
         return [UNetBlock(block, downsample, self.text_token) for block in found]
 
     def shape(self, model: Any) -> tuple[int, int]:
@@ -150,9 +157,8 @@ def _inputs(model: Any, height: int, width: int) -> dict[str, Any]:
         wide = config.class_embed_type in ("projection", "simple_projection")
         inputs["class_labels"] = zeros(1, config.projection_class_embeddings_input_dim) if wide else zeros(1).long()
     if config.addition_embed_type == "text_time":
-        ids = 5 if config.get("requires_aesthetics_score") else 6
-        pooled = config.projection_class_embeddings_input_dim - ids * config.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {"text_embeds": zeros(1, pooled), "time_ids": zeros(1, ids)}
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        inputs["added_cond_kwargs"] = {"text_embeds": zeros(1, pooled), "time_ids": zeros(1, 6)}
     if config.get("conditioning_embedding_out_channels") is not None:
         channels = config.conditioning_channels
         factor = 2 ** (len(config.conditioning_embedding_out_channels) - 1)
@@ -164,7 +170,9 @@ def _require_plain(block: Any) -> None:
     """Refuse what the round trip has not been shown to be right for."""
     attention = block.attn1
     found = None
-    if block.norm_type != "layer_norm":
+    if type(block).__name__ != "BasicTransformerBlock":
+        found = f"a class of its own, {type(block).__name__} (another library's patch? undo that first)"
+    elif block.norm_type != "layer_norm":
         found = f"norm_type={block.norm_type!r}"
     elif hasattr(block, "fuser"):
         found = "GLIGEN's gated attention (attention_type='gated')"

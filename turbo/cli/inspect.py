@@ -46,7 +46,9 @@ def inspect(
         arguments["ratio"] = share if parts is None else opt.parse_parts(parts, share)
         arguments["max_downsample"] = max_downsample
     else:
-        _require_none(denoiser, model, "they are for denoisers")
+        _require_none(
+            denoiser, model, "they are for denoisers: random:sd15-unet, zoo:t2i-scenes, or a local folder of a pipeline"
+        )
         arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
     arguments |= {"strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
     with progress(f"loading {model}"):

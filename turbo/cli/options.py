@@ -24,7 +24,12 @@ Adapter = Annotated[
     ),
 ]
 Drop = Annotated[str | None, typer.Option(help="Tokens merged per block: one count, or one per block: 20,18,16,…")]
-Ratio = Annotated[float | None, typer.Option(help="Fraction of its tokens that each block merges, at most 0.5.")]
+Ratio = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of its tokens that a block merges, at most 0.5, or a part of a denoiser, at most 0.75."
+    ),
+]
 Speedup = Annotated[float | None, typer.Option(help="Factor by which the blocks' FLOPs should fall.")]
 Threshold = Annotated[int, typer.Option(help="Merge only while the sequence is at least this long.")]
 MinTokens = Annotated[int, typer.Option(help="Never leave fewer tokens than this.")]
@@ -55,6 +60,8 @@ def parse_parts(text: str, ratio: float) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in text.split(","):
         name, _, own = item.strip().partition("=")
+        if not name or name in found:
+            raise TurboError(f"--parts {text}: {f'{name} stands there twice' if name else 'a name is missing'}")
         try:
             found[name] = float(own) if own else ratio
         except ValueError:

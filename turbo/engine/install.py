@@ -14,12 +14,25 @@ from turbo.engine.runners import Runner, make_runners, runner_of
 from turbo.errors import TurboError
 
 
+def find_accelerations(model: object) -> list[Acceleration | Generation]:
+    """The accelerations in a model, read off its modules, each once: several where its parts were accelerated."""
+    found: dict[int, Acceleration | Generation] = {id(r.acceleration): r.acceleration for r in _runners(model)}
+    return list(found.values())
+
+
 def find_acceleration(model: object) -> Acceleration | Generation | None:
-    """The acceleration of a model, read off its modules; None where there is none."""
-    for runner in _runners(model):
-        found: Acceleration | Generation = runner.acceleration
-        return found
-    return None
+    """The acceleration of a model; None where there is none.
+
+    Raises:
+        TurboError: its parts were accelerated each by itself.
+    """
+    found = find_accelerations(model)
+    if len(found) > 1:
+        names = ", ".join(type(acceleration.tower).__name__ for acceleration in found)
+        raise TurboError(
+            f"{type(model).__name__} holds {len(found)} accelerated models ({names}): name the one you mean"
+        )
+    return found[0] if found else None
 
 
 def require_acceleration(model: object) -> Acceleration | Generation:

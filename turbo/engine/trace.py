@@ -67,6 +67,8 @@ class Trace:
         Protected tokens are counted among the N, in front.
         """
         chosen = [block for block in self.blocks if upto is None or block.depth <= upto]
+        if self.parts:
+            raise ValueError("a denoiser's tokens are restored after each part: see `parts`")
         if not chosen:
             raise ValueError("nothing merged up to that block")
         groups = chosen[0].assignment
@@ -89,8 +91,8 @@ def recording(model: object) -> Iterator[Trace]:
 
     acceleration = require_acceleration(model)
     trace = Trace([], [])
-    acceleration.state.recorder = trace
+    before, acceleration.state.recorder = acceleration.state.recorder, trace
     try:
         yield trace
     finally:
-        acceleration.state.recorder = None
+        acceleration.state.recorder = before

@@ -37,7 +37,7 @@ class Generation:
         self.last_timestep = 500.0
         self.state = ThreadState()
         self.runners: list[Any] = []
-        self._capped: set[int] = set()
+        self._capped: set[tuple[int, float]] = set()
 
     def _active(self) -> tuple[int, ...]:
         """Indices of the blocks that merge: those at a resolution fine enough."""
@@ -51,7 +51,7 @@ class Generation:
         number = self.last_timestep
         if probe is None:
             if settings.ratios.varies or settings.refresh_every > 1:  # else nothing waits for the device
-                number = float(timestep.reshape(-1)[0] if isinstance(timestep, Tensor) else timestep)
+                number = _one_timestep(timestep)
             self.last_latents, self.last_timestep = (height, width), number
         step = Step(
             self,
@@ -59,9 +59,9 @@ class Generation:
             width,
             {} if probe == "untouched" else settings.ratios.at(number),
             torch.as_tensor(timestep, device=latents.device).reshape(-1)[0],
-            _twins(latents),
-            Found(),
+            Found(_twins(latents)),
             self.state.recorder if probe is None else None,
+            CURRENT.get(),
         )
         if settings.refresh_every > 1 and probe is None:
             self._keep(step, latents.shape, number, text)
@@ -79,7 +79,8 @@ class Generation:
 
     def end(self) -> None:
         """A call of the denoiser is over."""
-        CURRENT.set(None)
+        step = CURRENT.get()
+        CURRENT.set(None if step is None else step.outer)
 
     def step_of(self, index: int) -> Step:
         """The step under way, for a block that runs."""
@@ -87,9 +88,9 @@ class Generation:
         if step is None or step.owner is not self:
             raise TurboError(
                 f"block {index} of {type(self.tower).__name__} ran outside a call of it, where turbo reads the size of "
-                "the latents and the timestep. turbo.restore(model) first to run blocks by themselves; gradient "
-                "checkpointing, which runs them again in the backward pass, is not supported: "
-                "disable_gradient_checkpointing()"
+                "the latents and the timestep: call the model itself, not its forward; turbo.restore(model) first to "
+                "run blocks by themselves. Gradient checkpointing, which runs them again in the backward pass, is not "
+                "supported: disable_gradient_checkpointing()"
             )
         return step
 
@@ -117,8 +118,8 @@ class Generation:
         """How many tokens of a grid merge; one of odd sides has fewer sources than its ratio may ask for."""
         n, sources = height * width, count_sources(height, width, self.settings.destinations)
         wanted = round(ratio * n)
-        if wanted > sources and n not in self._capped and not torch.compiler.is_compiling():
-            self._capped.add(n)
+        if wanted > sources and (n, ratio) not in self._capped and not torch.compiler.is_compiling():
+            self._capped.add((n, ratio))
             warnings.warn(
                 f"ratio={ratio:g} of {n} tokens is {wanted}; only {sources} can merge (the grid's sides are odd): as "
                 "many as possible merge",
@@ -133,7 +134,7 @@ class Generation:
         key = (index, kind, count)
         if key not in found.matchings:
             scores = found.scores[index]
-            _, priority = scores.priority(kind, index, self.settings)
+            priority = scores.priority(kind, index, self.settings)
             matching = select(priority, scores.partner, count, scores.partition)
             found.matchings[key] = matching if scores.copies == 1 else repeat(matching, scores.copies)
         return found.matchings[key]
@@ -144,7 +145,20 @@ def _twins(latents: Tensor) -> Tensor | bool:
     if batch % 2:
         return False
     same = (latents[: batch // 2] == latents[batch // 2 :]).all()
-    return bool(same) if latents.device.type == "cpu" else same
+    known = type(latents) is Tensor and latents.device.type == "cpu"  # a fake tensor has no values
+    return bool(same) if known else same
+
+
+def _one_timestep(timestep: Any) -> float:
+    if not isinstance(timestep, Tensor):
+        return float(timestep)
+    first, *others = timestep.flatten().tolist()
+    if any(other != first for other in others):
+        raise TurboError(
+            f"timesteps {timestep.flatten().tolist()} differ within a batch: a ratio that follows the timestep and "
+            "refresh_every need one for all"
+        )
+    return float(first)
 
 
 def _only_denoiser(sites: list[Site], name: str) -> Denoiser:

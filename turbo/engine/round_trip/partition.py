@@ -24,7 +24,8 @@ def most_mergeable(destinations: Destinations) -> float:
 def count_sources(height: int, width: int, destinations: Destinations) -> int:
     """How many positions of a grid may merge."""
     if destinations == "parity":
-        return parity(height * width).sources
+        halves = parity(height * width)
+        return halves.sources if halves.destinations else 0
     return height * width - -(-height // STRIDE) * -(-width // STRIDE)
 
 
@@ -47,6 +48,6 @@ def make_partition(
     if destinations == "parity":
         return parity(height * width)
     cells = -(-height // STRIDE) * -(-width // STRIDE)
-    key = mix((timestep.double() * 1024).long() + seed * 40503 + downsample * 9973 + 1)
+    key = mix((timestep.float() * 1024).long() + seed * 40503 + downsample * 9973 + 1)
     draw = mix(torch.arange(cells, device=timestep.device) * 2654435761 + key)
     return grid(height, width, draw, STRIDE)

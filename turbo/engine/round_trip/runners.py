@@ -16,9 +16,6 @@ from turbo.engine.trace import PartTrace
 from turbo.errors import TurboError
 from turbo.merging import merge, unmerge
 
-KINDS: dict[PartName, str] = {"self_attention": "visual", "cross_attention": "text", "feed_forward": "visual"}
-"""Whose attention is the semantic value of each part."""
-
 
 class StepHooks(Runner):
     """Hooks around a denoiser's call. Hooks, not another forward: offloading replaces the forward, before or after."""
@@ -39,7 +36,8 @@ class StepHooks(Runner):
     def require_free(self) -> None:
         """Hooks stand beside whatever another library put there."""
 
-    require_in_place = require_free
+    def require_in_place(self) -> None:
+        """Nobody takes hooks off but who set them."""
 
     def install(self) -> None:
         self.handles = [
@@ -55,7 +53,9 @@ class StepHooks(Runner):
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A step starts."""
         wanted = (self.site.latents, self.site.timestep, self.site.text)
-        self.generation.begin(*(self._argument(name, args, kwargs) for name in wanted))
+        latents, timestep, text = (self._argument(name, args, kwargs) for name in wanted)
+        if isinstance(latents, Tensor) and timestep is not None:  # else the denoiser itself says what is missing
+            self.generation.begin(latents, timestep, text)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -81,23 +81,25 @@ class PartRunner(Runner):
         self.first_argument = next(iter(inspect.signature(self.module.forward).parameters))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.generation.settings.ratios.is_off():
+            return self.original(*args, **kwargs)
         step = self.generation.step_of(self.index)
         if not any(step.ratios.values()):
             return self.original(*args, **kwargs)
         x, rest, named = self._split(args, kwargs)
-        self.block.check_call(self.part, *rest, **named)
         grid = self.generation.grid(self.block.downsample, step.height, step.width)
         if self.part == "self_attention":
             self._score(x, grid)
         count = self.generation.count(step.ratios.get(self.part, 0.0), *grid)
         if count == 0:
             return self.original(*args, **kwargs)
-        kind = KINDS[self.part]
+        self.block.check_call(self.part, *rest, **named)
+        kind = "text" if self.part == "cross_attention" and self.block.by_text else "visual"
         scores = step.found.scores[self.index]
         self._require_whole(x, grid, scores)
         if kind not in scores.values:
             query = self.block.text_query(*rest, **named)
-            add_text_value(scores, self.block, query, x, step.twins, self.generation.settings)
+            add_text_value(scores, self.block, query, x, step.found.twins, self.generation.settings)
         matching = self.generation.match(self.index, kind, count)
         if step.recorder is not None:
             step.recorder.parts.append(PartTrace(self.index, self.part, *grid, matching.assignment))
@@ -116,7 +118,9 @@ class PartRunner(Runner):
         step = self.generation.step_of(self.index)
         if self.index not in step.found.scores:
             partition = self.generation.partition(self.index, x.device)
-            step.found.scores[self.index] = score_tokens(self.block, x, partition, step.twins, self.generation.settings)
+            step.found.scores[self.index] = score_tokens(
+                self.block, x, partition, step.found.twins, self.generation.settings
+            )
 
     def _require_whole(self, x: Tensor, grid: tuple[int, int], scores: BlockScores) -> None:
         """A matching is of a whole batch of whole grids."""

@@ -37,8 +37,8 @@ class BlockScores:
     partner: Tensor
     values: dict[str, Tensor]
 
-    def priority(self, kind: str, depth: int, settings: RoundTripSettings) -> tuple[Candidates, Tensor]:
-        """The strategy's answer for one kind of value: the candidates it saw, and ``b m``."""
+    def priority(self, kind: str, depth: int, settings: RoundTripSettings) -> Tensor:
+        """The strategy's answer for one kind of value, ``b m``."""
         with torch.no_grad(), full_precision(self.redundancy.device.type):
             one = torch.ones_like(self.redundancy)
             value = self.values[kind]
@@ -52,7 +52,7 @@ class BlockScores:
             )
             priority = settings.strategy(candidates)
             check_priority(priority, candidates, settings.strategy_name)
-        return candidates, priority
+        return priority
 
 
 def score_tokens(
@@ -71,10 +71,12 @@ def score_tokens(
     Returns:
         Redundancy, partners and the visual value.
     """
-    with torch.no_grad(), full_precision(x.device.type):
+    with torch.no_grad():
         value = visual_value(block, x, twins)
         x = _second_half(x, twins)
+        # Layers run as the user runs them, under autocast too; what is compared does not.
         compared = x if settings.metric == "hidden" else _mean_head(block.keys(), x, block.heads)
+    with torch.no_grad(), full_precision(x.device.type):
         metric = token_metric(compared[:, None])
         redundancy, partner = mutual_redundancy(metric[:, partition.source], metric[:, partition.destination])
         values = {"visual": _in_units(value, settings)}
@@ -85,8 +87,8 @@ def score_tokens(
 def visual_value(block: RoundTrip, x: Tensor, twins: Tensor | bool) -> Tensor:
     """The visual semantic value A: shares that sum to 1.
 
-    Under guidance it is how much the text has changed a token: the distance between the two halves' states. Where
-    they do not differ yet, and without guidance, it is the block's own `visual_value`.
+    Under guidance it is the block's `guided_value` of the two halves; where they do not differ yet, and without
+    guidance, its `visual_value`.
 
     Args:
         block: the block.
@@ -99,7 +101,7 @@ def visual_value(block: RoundTrip, x: Tensor, twins: Tensor | bool) -> Tensor:
     own = block.visual_value(_second_half(x, twins)).float()
     if twins is not False:
         half = len(x) // 2
-        change = (x[half:] - x[:half]).norm(dim=-1).float()
+        change = block.guided_value(x[:half], x[half:]).float()
         told = change.sum(dim=1, keepdim=True) > 1e-3 * own[-half:].sum(dim=1, keepdim=True)
         change = torch.where(told, change, own[-half:])
         own = change if twins is True else torch.where(twins, torch.cat([change, change]), own)
@@ -119,7 +121,7 @@ def add_text_value(
         twins: see `score_tokens`; the half without text has nothing to say.
         settings: units.
     """
-    with torch.no_grad(), full_precision(x.device.type):
+    with torch.no_grad():
         query, x = _second_half(query, twins), _second_half(x, twins)
         value = attention_of_query(query, block.queries(), x, block.scale)
         scores.values["text"] = _in_units(_twinned(value, twins), settings)
@@ -162,6 +164,7 @@ def _is_plain(layer: nn.Module, x: Tensor) -> TypeGuard[nn.Linear]:
     """Whether a layer does what its weight says: not a LoRA, not quantised, not offloaded, without hooks."""
     return (
         type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter
         and "forward" not in layer.__dict__
         and not layer._forward_hooks
         and not layer._forward_pre_hooks

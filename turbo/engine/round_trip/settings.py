@@ -64,7 +64,7 @@ def make_settings(
         max_downsample=_checked_downsample(max_downsample, blocks),
         refresh_every=_checked_int("refresh_every", refresh_every, default=1, least=1),
         destinations=chosen,
-        seed=_checked_int("seed", seed, default=0, least=0),
+        seed=_checked_int("seed", seed, default=0, least=0, most=2**31 - 1),
     )
 
 
@@ -80,9 +80,11 @@ def _checked_downsample(given: int | None, blocks: Sequence[RoundTrip]) -> int:
     return most
 
 
-def _checked_int(name: str, given: Any, *, default: int, least: int) -> int:
+def _checked_int(name: str, given: Any, *, default: int, least: int, most: int | None = None) -> int:
     if given is None:
         return default
-    if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise TurboError(f"{name}={given!r}: must be a whole number, {least} or more")
+    if not isinstance(given, int) or isinstance(given, bool) or given < least or (most is not None and given > most):
+        raise TurboError(
+            f"{name}={given!r}: must be a whole number, {least} {'or more' if most is None else f'to {most}'}"
+        )
     return given

@@ -21,12 +21,15 @@ class Found:
     """What was worked out about the tokens; steps that keep their matchings share one.
 
     Attributes:
+        twins: whether the batch's two halves hold the same latents, as classifier-free guidance stacks them. Known
+            on the CPU; elsewhere a bool tensor without dimensions, so that nothing waits for the device.
         partitions: downsample -> roles of the positions of that grid.
         scores: index of a block -> its tokens' scores.
         matchings: index of a block, kind of value, count -> which tokens merge.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, twins: Tensor | bool) -> None:
+        self.twins = twins
         self.partitions: dict[int, Partition] = {}
         self.scores: dict[int, BlockScores] = {}
         self.matchings: dict[tuple[int, str, int], Matching] = {}
@@ -42,10 +45,9 @@ class Step:
         width: of the latents.
         ratios: share of its tokens that each part merges at this step.
         timestep: a tensor without dimensions.
-        twins: whether the batch's two halves hold the same latents, as classifier-free guidance stacks them. Known
-            on the CPU; elsewhere a bool tensor without dimensions, so that nothing waits for the device.
         found: what was worked out.
         recorder: of this thread's `turbo.recording`.
+        outer: the step that was under way before, where a denoiser is called inside another.
     """
 
     owner: Any
@@ -53,9 +55,9 @@ class Step:
     width: int
     ratios: dict[str, float]
     timestep: Tensor
-    twins: Tensor | bool
     found: Found
     recorder: Trace | None
+    outer: Step | None
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Kept:
 
     def continues(self, text: Any, shape: tuple[int, ...], timestep: float) -> bool:
         """Whether a step belongs to the same image."""
-        return self.text() is text and self.shape == shape and timestep <= self.timestep
+        return self.text() is text and self.shape == shape and timestep < self.timestep
 
 
 def _reference(text: Any) -> Any:
