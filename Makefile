@@ -5,13 +5,16 @@ READY := .venv/.ready
 TEST_OPTIONS ?= -n 2
 MUTANTS_OPTIONS ?= --max-children 2
 MINUTES ?= 30
-CORE := turbo/attention.py,turbo/flops.py,turbo/fusion/*,turbo/information.py,turbo/matching.py,turbo/merging.py,$\
-	turbo/registry.py,turbo/schedule.py
-CORE_TESTS := $(patsubst %,tests/test_%.py,attention flops fusion information matching merging registry schedule speedup)
+CORE := turbo/attention.py,turbo/flops.py,turbo/fusion/*,turbo/hashing.py,turbo/information.py,turbo/matching.py,$\
+	turbo/merging.py,turbo/ratios.py,turbo/registry.py,turbo/schedule.py
+CORE_TESTS := $(patsubst %,tests/test_%.py,attention flops fusion hashing information matching merging ratios registry $\
+	schedule speedup)
 
-.PHONY: help install demo test check docs bench mutants coverage nightly clean
+SD_PARTS := --parts self_attention self_attention,cross_attention,feed_forward $(if $(TOMESD),--tomesd $(TOMESD))
+
+.PHONY: help install demo test check docs bench bench-generation mutants coverage nightly clean
 help:  ## Show the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -46,6 +49,14 @@ bench: $(READY)  ## Time full-size models, interleaved; results into benchmarks/
 		--json benchmarks/results/clip-l14-336.json
 	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 9 \
 		--json benchmarks/results/blip-base-384.json
+
+bench-generation: $(READY)  ## Quality and speed of Stable Diffusion's UNet (an hour); TOMESD=FOLDER times a checkout of tomesd beside it
+	$(BIN)/python benchmarks/generation_choices.py --images 32
+	$(BIN)/python benchmarks/generation_quality.py
+	$(BIN)/python benchmarks/sd_unet.py --config sd15-unet --latents 64 --rounds 5 $(SD_PARTS) \
+		--out benchmarks/results/sd15-unet-64-cpu.json
+	$(BIN)/python benchmarks/sd_unet.py --config sd15-unet --latents 128 --no-guidance --rounds 3 $(SD_PARTS) \
+		--out benchmarks/results/sd15-unet-128-cpu.json
 
 mutants: $(READY)  ## Break the core in a thousand ways, one at a time: the tests must notice each (half an hour)
 	rm -rf mutants
