@@ -59,8 +59,20 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
             mine = [row for row in rows if row["parts"] == parts]
             for method in dict.fromkeys(row["method"] for row in mine):
                 x, y, error = _line([row for row in mine if row["method"] == method], untouched, name)
-                style = "--" if method in DASHED else "-"
-                axis.errorbar(x, y, error, label=method, color=COLOURS.get(method), linestyle=style, capsize=2, lw=1.2)
+                style = "--" if method in DASHED else ":" if " every " in method else "-"
+                colour = COLOURS.get(method.partition(" every ")[0])
+                marker = method[-1:] if " every " in method else ""
+                axis.errorbar(
+                    x,
+                    y,
+                    error,
+                    label=method,
+                    color=colour,
+                    linestyle=style,
+                    marker=f"${marker}$" if marker else None,
+                    capsize=2,
+                    lw=1.2,
+                )
             axis.set_xlabel("share of tokens merged")
             axis.set_title(label, fontsize=9)
             axis.grid(alpha=0.3)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -195,7 +196,7 @@ def add(record: dict[str, Any], row: dict[str, Any]) -> None:
     """Append a row, and write all of them: whole, or not at all."""
     record["rows"].append(row)
     head = {
-        "command": "python benchmarks/generation_quality.py " + " ".join(sys.argv[1:]),
+        "command": "python benchmarks/generation_quality.py " + shlex.join(sys.argv[1:]),
         "machine": machine(torch.device("cpu"))
         | {"diffusers": version("diffusers"), "torchmetrics": version("torchmetrics")},
         "features": "turbo's scene-judge",
