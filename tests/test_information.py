@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from turbo import information
 from turbo.information import mutual_redundancy, semantic_value, token_metric
 
 
@@ -151,3 +152,48 @@ def test_a_token_of_size_s_is_valued_as_s_patches():
     single = semantic_value(query, key[:, :, [0, 0, 0, 1]], None)
     torch.testing.assert_close(merged[0, 0], single[0, :3].sum())
     torch.testing.assert_close(merged[0, 1], single[0, 3])
+
+
+def spy_on_similarities(monkeypatch, limit, device="cpu"):
+    """The shapes of the similarities that are made at once, with a smaller limit."""
+    monkeypatch.setattr(information, "_SIMILARITIES_AT_ONCE", {True: limit, False: 10 * limit})
+    shapes = []
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            result = function(*arguments, **(options or {}))
+            if function is torch.ops.aten.bmm.default:
+                shapes.append(tuple(result.shape))
+            return result
+
+    source, destination = draw(2, 11, 4).to(device), draw(2, 5, 4, seed=1).to(device)
+    with Spy():
+        found = mutual_redundancy(source, destination)
+    return shapes, found
+
+
+def test_similarities_made_part_by_part_are_the_same(monkeypatch):
+    whole, expected = spy_on_similarities(monkeypatch, 10**6)
+    parts, found = spy_on_similarities(monkeypatch, 30)
+    assert whole == [(2, 11, 5)]
+    assert parts == [(2, 3, 5), (2, 3, 5), (2, 3, 5), (2, 2, 5)]  # 3 rows of 2 x 5 are 30
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_limit_that_is_met_needs_one_part(monkeypatch):
+    assert spy_on_similarities(monkeypatch, 110)[0] == [(2, 11, 5)]
+    assert len(spy_on_similarities(monkeypatch, 109)[0]) == 2
+
+
+def test_at_least_one_row_is_made_at_a_time(monkeypatch):
+    assert spy_on_similarities(monkeypatch, 1)[0] == [(2, 1, 5)] * 11
+
+
+def test_other_devices_have_a_limit_of_their_own(monkeypatch):
+    assert spy_on_similarities(monkeypatch, 3, device="meta")[0] == [(2, 3, 5)] * 3 + [(2, 2, 5)]
+
+
+def test_an_empty_batch_has_no_redundancy():
+    redundancy, partner = mutual_redundancy(torch.zeros(0, 3, 4), torch.zeros(0, 2, 4))
+    assert redundancy.shape == partner.shape == (0, 3)

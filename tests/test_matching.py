@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from turbo.matching import parity, select
+from turbo.matching import grid, parity, repeat, select
 
 
 @pytest.mark.parametrize(("n", "protected"), [(n, protected) for protected in range(4) for n in range(protected, 9)])
@@ -83,3 +83,22 @@ def test_a_single_token_has_nobody_to_merge_into():
     assert (partition.sources, partition.destinations) == (1, 0)
     matching = select(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), 0, partition)
     assert matching.assignment.tolist() == matching.kept.tolist() == [[0]]
+
+
+def test_a_grid_stays_on_the_device_of_its_draw():
+    partition = grid(4, 6, torch.zeros(6, dtype=torch.int64, device="meta"))
+    assert partition.source.device.type == partition.destination.device.type == "meta"
+
+
+def test_repeating_a_matching_matches_each_copy_alike():
+    priority, partner = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]]), torch.tensor([[0, 1, 2], [2, 1, 0]])
+    matching = select(priority, partner, 2, parity(6))
+    again = repeat(matching, 3)
+    for name in ("assignment", "kept", "merged", "destination"):
+        one, three = getattr(matching, name), getattr(again, name)
+        assert torch.equal(three, torch.cat([one, one, one])), name
+
+
+def test_a_cell_is_two_by_two_unless_another_is_asked_for():
+    assert grid(4, 6, torch.zeros(6, dtype=torch.int64)).destination.tolist() == [0, 2, 4, 12, 14, 16]
+    assert grid(4, 6, torch.zeros(4, dtype=torch.int64), stride=3).destination.tolist() == [0, 3, 18, 21]

@@ -79,3 +79,12 @@ def test_the_bound_is_that_of_the_destinations():
 def test_parts_are_known(ratio, message):
     with pytest.raises(turbo.TurboError, match=message):
         parse(ratio)
+
+
+def test_the_whole_message_of_a_ratio_out_of_range():
+    with pytest.raises(turbo.TurboError) as caught:
+        Ratios({"self_attention": 0.9})
+    assert str(caught.value) == (
+        "ratio is 0.9: must be a fraction from 0 to 0.75 of the tokens (the others are the destinations), or a function "
+        "of the timestep that returns one"
+    )
