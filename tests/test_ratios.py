@@ -85,6 +85,6 @@ def test_the_whole_message_of_a_ratio_out_of_range():
     with pytest.raises(turbo.TurboError) as caught:
         Ratios({"self_attention": 0.9})
     assert str(caught.value) == (
-        "ratio is 0.9: must be a fraction from 0 to 0.75 of the tokens (the others are the destinations), or a function "
-        "of the timestep that returns one"
+        "ratio is 0.9: must be a fraction from 0 to 0.75 of the tokens (the others are the destinations), or a "
+        "function of the timestep that returns one"
     )
