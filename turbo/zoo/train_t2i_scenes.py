@@ -234,6 +234,10 @@ def save(pipeline: Any, average: list[Tensor], out: Path) -> None:
     for part in (shipped.unet, shipped.text_encoder):
         part.cpu().half()
     shipped.save_pretrained(out)
+    for path in (out / "model_index.json", out / "unet" / "config.json"):
+        written = json.loads(path.read_text())
+        written.pop("_name_or_path", None)  # the folder that a run went on from is nobody's business
+        path.write_text(json.dumps(written, indent=2) + "\n")
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)  # weights come out readable by their owner alone
 
