@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import turbo
+from turbo.denoisers import build_unet
 from turbo.engine.install import require_acceleration
 from turbo.models import load_model
 
@@ -84,47 +85,21 @@ def test_blip_base_captions_with_beams():
     assert torch.equal(loaded.model.generate(pixel_values=images, **options), untouched)
 
 
-SD1 = {"cross_attention_dim": 768, "attention_head_dim": 8}
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-    "sample_size": 128,
-}
-REFINER = SDXL | {
-    "block_out_channels": (384, 768, 1536, 1536),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": 4,
-    "attention_head_dim": (6, 12, 24, 24),
-    "cross_attention_dim": 1280,
-    "projection_class_embeddings_input_dim": 2560,
-}
 UNETS = {
-    # blocks by downsample; heads, their width and tokens of the finest ones
-    "sd1": (SD1 | {"sample_size": 64}, {1: 5, 2: 5, 4: 5, 8: 1}, (8, 40), 4096),
-    "sdxl": (SDXL, {2: 2 * 2 + 3 * 2, 4: 2 * 10 + 3 * 10 + 10}, (10, 64), 4096),
-    "sdxl-refiner": (REFINER, {2: 5 * 4, 4: 5 * 4, 8: 4}, (12, 64), 4096),
+    # official name; blocks by downsample; heads, their width and tokens of the finest ones
+    "sd1": ("sd15-unet", {1: 5, 2: 5, 4: 5, 8: 1}, (8, 40), 4096),
+    "sdxl": ("sdxl-unet", {2: 2 * 2 + 3 * 2, 4: 2 * 10 + 3 * 10 + 10}, (10, 64), 4096),
+    "sdxl-refiner": ("sdxl-refiner-unet", {2: 5 * 4, 4: 5 * 4, 8: 4}, (12, 64), 4096),
 }
 
 
 @pytest.mark.parametrize("name", UNETS)
 def test_official_unets_on_the_meta_device(name: str):
     """Blocks, resolutions and heads, found without gigabytes of weights; and the tokens that arrive there."""
-    from diffusers import UNet2DConditionModel
-
     from turbo.adapters.unet import UNet
 
-    options, blocks, (heads, width), tokens = UNETS[name]
-    with torch.device("meta"):
-        model = UNet2DConditionModel(**options).eval()
+    official, blocks, (heads, width), tokens = UNETS[name]
+    model = build_unet(official, "meta")
     turbo.accelerate(model, ratio={"self_attention": 0.5}, max_downsample=8)
     generation = require_acceleration(model)
     found = [block.downsample for block in generation.blocks]
