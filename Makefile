@@ -5,10 +5,11 @@ READY := .venv/.ready
 TEST_OPTIONS ?= -n 2
 MUTANTS_OPTIONS ?= --max-children 2
 MINUTES ?= 30
-CORE := turbo/attention.py,turbo/flops.py,turbo/fusion/*,turbo/hashing.py,turbo/information.py,turbo/matching.py,$\
-	turbo/merging.py,turbo/ratios.py,turbo/registry.py,turbo/schedule.py
-CORE_TESTS := $(patsubst %,tests/test_%.py,attention flops fusion hashing information matching merging ratios registry $\
-	schedule speedup)
+CORE := turbo/attention.py,turbo/drops.py,turbo/flops.py,turbo/fusion/*,turbo/hashing.py,turbo/information.py,$\
+	turbo/levels.py,turbo/matching.py,turbo/merging.py,turbo/partition.py,turbo/ratios.py,turbo/registry.py,$\
+	turbo/schedule.py
+CORE_TESTS := $(patsubst %,tests/test_%.py,attention drops flops fusion hashing information matching merging partition $\
+	ratios registry schedule speedup)
 
 SD_PARTS := --parts self_attention self_attention,cross_attention,feed_forward $(if $(TOMESD),--tomesd $(TOMESD))
 

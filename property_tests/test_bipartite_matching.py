@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from turbo.information import mutual_redundancy
-from turbo.matching import parity, select
-from turbo.merging import merge
+from turbo.matching import in_order, select
+from turbo.merging import merge, unmerge
+from turbo.partition import alternating, parity
 from turbo.schedule import most_mergeable
-from turbo.testing.generators import matchings, normal, seeds, sequences
+from turbo.testing.generators import chains, matchings, merges, normal, seeds, sequences
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -286,3 +287,76 @@ def test_the_similarity_costs_a_quarter(sequence, width):
     multiplications = counter.get_total_flops() // 2  # it counts an addition with each
     assert 4 * multiplications == (free**2 - free % 2) * width
     assert 4 * multiplications <= n**2 * width
+
+
+@given(sequences(), st.integers(0, 30))
+def test_alternating_covers(sequence, depth):
+    """Proposition 3.13: halves as in 3.1; of two successive blocks each unprotected token is a source in just one."""
+    n, protected, _ = sequence
+    positions = list(range(n))
+    one, other = (alternating(n, protected, depth + i) for i in (0, 1))
+    assert sorted(positions[one.source] + positions[other.source]) == list(range(protected, n))
+    for partition in (one, other):
+        source, destination = positions[partition.source], positions[partition.destination]
+        assert (partition.sources, partition.destinations) == (len(source), len(destination))
+        assert sorted([*range(protected), *source, *destination]) == positions
+        assert min(len(source), len(destination)) == most_mergeable(n, protected)
+    if depth % 2 == 0:
+        assert one == parity(n, protected)
+
+
+@given(sequences(min_pairs=1), seeds, st.integers(0, 1))
+def test_select_works_on_either_half(sequence, seed, depth):
+    """Proposition 3.13: 3.2 to 3.4 hold whichever half the sources are."""
+    n, protected, drop = sequence
+    partition, generator = alternating(n, protected, depth), torch.Generator().manual_seed(seed)
+    shape = (2, partition.sources)
+    priority = torch.rand(shape, generator=generator)
+    matching = select(priority, torch.randint(partition.destinations, shape, generator=generator), drop, partition)
+    source, destination = (torch.arange(n)[positions] for positions in (partition.source, partition.destination))
+    for b in range(2):
+        assert torch.isin(matching.merged[b], source).all()
+        assert torch.isin(matching.destination[b], destination).all()
+        assert is_top(priority[b], matching.merged[b], partition, n)
+        stays = [token for token in source.tolist() if token not in matching.merged[b]]
+        assert matching.kept[b].tolist() == [*range(protected), *stays, *destination.tolist()]
+        kept, into = matching.kept[b].tolist(), dict(pairs(matching, b))
+        assert matching.assignment[b].tolist() == reference.assignment(kept, into, n)
+
+
+@given(matchings())
+@no_merge
+@no_destination
+def test_in_order_keeps_the_order(example):
+    """Proposition 3.14: the same tokens merge into the same; those that stay are in the order in which they came."""
+    matching, n, protected, _ = example
+    found = in_order(matching)
+    assert torch.equal(found.merged, matching.merged)
+    assert torch.equal(found.destination, matching.destination)
+    for b, kept in enumerate(found.kept.tolist()):
+        assert kept == sorted(matching.kept[b].tolist())
+        assert kept[:protected] == list(range(protected))
+        assert found.assignment[b].tolist() == reference.assignment(kept, dict(pairs(matching, b)), n)
+
+
+@given(merges())
+def test_in_order_changes_no_token(example):
+    """Proposition 3.14: groups, means and sizes are those without it, bit for bit, only at other places."""
+    x, size, matching = example
+    ordered = in_order(matching)
+    found, wanted = merge(x, ordered, size), merge(x, matching, size)
+    assert torch.equal(unmerge(found[0], ordered.assignment), unmerge(wanted[0], matching.assignment))
+    sizes = (unmerge(s[..., None], m.assignment) for s, m in ((found[1], ordered), (wanted[1], matching)))
+    assert torch.equal(*sizes)
+
+
+@given(chains())
+def test_order_is_kept_over_blocks(example):
+    """Proposition 3.14: after any number of blocks, the tokens that stayed stand in the order in which they entered."""
+    x, protected, chain = example
+    batch, n, _ = x.shape
+    entered = torch.arange(n).expand(batch, -1)  # of each present place, the token that entered there
+    for matching in chain:
+        entered = entered.gather(1, in_order(matching).kept)
+        assert (entered.diff(dim=1) > 0).all()
+        assert torch.equal(entered[:, :protected], torch.arange(protected).expand(batch, -1))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from turbo.attention import proportional_attention
 from turbo.fusion import Attention, Bound, Distortion, Ward
 from turbo.information import token_metric
-from turbo.matching import parity, select
+from turbo.matching import select
 from turbo.merging import merge, unmerge
+from turbo.partition import parity
 from turbo.testing.generators import candidates, matchings, normal, seeds, sizes_of
 
 ROUNDING = 1e-9

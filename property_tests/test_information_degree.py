@@ -15,8 +15,8 @@ from turbo.engine.round_trip.settings import RoundTripSettings
 from turbo.engine.score import match_tokens
 from turbo.fusion import S1, S2, Candidates
 from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.matching import parity
 from turbo.merging import merge, unmerge
+from turbo.partition import parity
 from turbo.ratios import Ratios
 from turbo.schedule import Schedule
 from turbo.testing.generators import merges, normal, seeds, sizes_of

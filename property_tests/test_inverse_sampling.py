@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from turbo.attention import proportional_attention
 from turbo.engine.round_trip.partition import make_partition
-from turbo.matching import grid
 from turbo.merging import merge, unmerge
+from turbo.partition import grid
 from turbo.testing.generators import chains, grid_merges, grids, merges, normal, seeds
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

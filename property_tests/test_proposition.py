@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from turbo.attention import proportional_attention
-from turbo.matching import parity, select
+from turbo.matching import select
 from turbo.merging import merge
+from turbo.partition import parity
 from turbo.testing.generators import normal, seeds, sizes_of
 
 points = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=4)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from fractions import Fraction
+from itertools import accumulate, pairwise
 
 import pytest
 import reference_merging as reference
@@ -11,13 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turbo.drops import SHAPES, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
 from turbo.fusion import S1, Candidates
 from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.matching import parity, select
+from turbo.matching import select
 from turbo.merging import merge
-from turbo.schedule import Schedule, most_mergeable
+from turbo.partition import parity
+from turbo.schedule import Plan, Schedule, most_mergeable
 from turbo.testing.generators import normal, seeds
 
 limits = st.one_of(st.just(0), st.integers(0, 70))
@@ -280,29 +283,197 @@ def test_the_tensors_follow_the_plan(request, seed):
         assert size is None or torch.equal(size.sum(1), torch.full((2,), float(n)))
 
 
-@given(st.integers(2, 200), st.integers(1, 12), st.integers(0, 2), st.floats(1.01, 4), limits, limits)
-def test_speedup(n, blocks, protected, speedup, threshold, min_tokens):
-    """Proposition 6.13: a speed-up is reached by counts that never grow and keep to the limits, or none reach it."""
-    flops = [BlockFlops(attention_per_token=8 * 64**2, mlp_per_token=16 * 64**2, width=64, metric_width=16)] * blocks
+names = st.sampled_from(sorted(SHAPES))
 
-    def reached(steep):
-        drops = [round(steep * (blocks - depth) / blocks) for depth in range(blocks)]
-        falling = Schedule(drop=drops, threshold=threshold, min_tokens=min_tokens)
-        return falling.plan(n, blocks, protected).speedup(flops)
+BLOCK = BlockFlops(attention_per_token=8 * 64**2, mlp_per_token=16 * 64**2, width=64, metric_width=16)
 
-    schedule = Schedule(speedup=speedup, threshold=threshold, min_tokens=min_tokens)
+
+def totals(name, level, blocks):
+    """What a schedule asks to have merged by the end of each block."""
+    return list(accumulate(SHAPES[name](level, blocks)))
+
+
+def tokens_for(wanted, n, protected, threshold, min_tokens):
+    """The reference's tokens where each block is asked for what is missing of its total."""
+
+    def asked(depth, seen):
+        return seen - (n - wanted[depth])
+
+    return reference.plan(asked, n, len(wanted), protected, threshold, min_tokens)
+
+
+@st.composite
+def levels(draw, most=80):
+    """A schedule's name, blocks, and a level up to the one at which every block is asked for `most` tokens."""
+    name, blocks = draw(names), draw(st.integers(1, 12))
+    top = top_level(name, most, blocks)
+    tens = draw(st.integers(0, len(str(top))))  # each magnitude alike: plans of few tokens too
+    return name, blocks, draw(st.integers(0, min(top, 10**tens)))
+
+
+@given(levels())
+def test_a_level_more_asks_for_one_token_more_at_most(example):
+    """Proposition 6.13: from level 0 on, by the end of no block for fewer, and with `constant` only by that of one."""
+    name, blocks, level = example
+    rises = [more - less for less, more in zip(*(totals(name, level + i, blocks) for i in (0, 1)), strict=True)]
+    assert set(rises) <= {0, 1}
+    assert totals(name, 0, blocks) == [0] * blocks
+    if name == "constant":
+        assert sum(rises) <= 1
+
+
+@given(levels(most=500))
+def test_the_counts_of_each_schedule(example):
+    """Proposition 6.13: constant counts differ by one at most, others never rise or never fall, early is one count."""
+    name, blocks, level = example
+    counts = SHAPES[name](level, blocks)
+    if name == "constant":
+        assert max(counts) - min(counts) <= 1
+    elif name == "early":
+        assert counts == [level] + [0] * (blocks - 1)
+    else:
+        assert counts == sorted(counts, reverse=name == "decreasing")
+
+
+@given(levels(most=500))
+def test_counts_lie_on_a_line(example):
+    """Proposition 6.13: each count differs by less than 1 + 1/(2W) from its weight times level / (2LW²)."""
+    name, blocks, level = example
+    if name == "early":
+        return
+    weights = {
+        "constant": [1] * blocks,
+        "decreasing": list(range(blocks, 0, -1)),
+        "increasing": list(range(1, blocks + 1)),
+    }[name]
+    whole = sum(weights)
+    for count, weight in zip(SHAPES[name](level, blocks), weights, strict=True):
+        assert abs(count - Fraction(level * weight, 2 * blocks * whole**2)) < 1 + Fraction(1, 2 * whole)
+
+
+@st.composite
+def speedups(draw):
+    """A request for a speed-up by name, and the sequence it is for: n, blocks, protected."""
+    n, blocks, protected = draw(st.integers(2, 200)), draw(st.integers(1, 12)), draw(st.integers(0, 2))
+    options = {"threshold": draw(limits), "min_tokens": draw(limits), "schedule": draw(names)}
+    return Schedule(speedup=draw(st.floats(1.01, 4)), **options), n, blocks, protected
+
+
+def planned(schedule, n, blocks, protected):
+    """The plan, or None where the speed-up is out of reach."""
     try:
-        plan = schedule.plan(n, blocks, protected, flops)
+        return schedule.plan(n, blocks, protected, [BLOCK] * blocks)
     except TurboError as error:
         if "out of reach" not in str(error):
             raise
-        assert max(map(reached, range(n))) < speedup
+        return None
+
+
+@given(speedups())
+def test_speedup(request):
+    """Proposition 6.14: a plan for a speed-up reaches it and keeps to every limit, without a note."""
+    schedule, n, blocks, protected = request
+    plan = planned(*request)
+    if plan is None:
         return
-    assert plan.speedup(flops) >= speedup
-    assert list(plan.counts) == sorted(plan.counts, reverse=True)
+    assert plan.speedup([BLOCK] * blocks) >= schedule.speedup
+    assert plan.n == n
+    assert plan.notes == ()
     for seen, count in zip(plan.tokens, plan.counts, strict=False):
-        assert count <= most_mergeable(seen, protected)
-        assert count == 0 or (seen >= threshold and seen - count >= min_tokens)
+        assert 0 <= count <= most_mergeable(seen, protected)
+        assert count == 0 or (seen >= schedule.threshold and seen - count >= schedule.min_tokens)
+
+
+@given(st.data(), st.integers(2, 12), st.integers(1, 3), st.integers(0, 2), st.floats(1.01, 3), names)
+def test_the_first_plan_that_reaches_is_found(data, n, blocks, protected, speedup, name):
+    """Proposition 6.16: with any limits the plan is the first of all levels that reaches; an error names the most."""
+    threshold, min_tokens = data.draw(st.integers(0, n + 1)), data.draw(st.integers(0, n + 1))
+    first, most = None, 0.0
+    for wanted in dict.fromkeys(tuple(totals(name, level, blocks)) for level in range(top_level(name, n, blocks) + 1)):
+        left = tokens_for(wanted, n, protected, threshold, min_tokens)
+        plan = Plan(n, tuple(seen - after for seen, after in pairwise(left)))
+        most = max(most, plan.speedup([BLOCK] * blocks))
+        first = plan if first is None and plan.speedup([BLOCK] * blocks) >= speedup else first
+    schedule = Schedule(speedup=speedup, threshold=threshold, min_tokens=min_tokens, schedule=name)
+    if first is not None:
+        assert planned(schedule, n, blocks, protected) == first
+        return
+    with pytest.raises(TurboError, match=rf"FLOPs fall by {math.floor(100 * most) / 100:.2f}x at most"):
+        schedule.plan(n, blocks, protected, [BLOCK] * blocks)
+
+
+@given(levels(most=200), st.integers(0, 200), st.integers(0, 2), limits)
+def test_one_level_is_one_token(example, n, protected, min_tokens):
+    """Proposition 6.14: without a threshold the plans of two successive levels differ by a token after each block.
+
+    With `constant` by one after one block, and by one after each of those behind it that half of the tokens clips.
+    """
+    name, blocks, level = example
+    less, more = (tokens_for(totals(name, level + i, blocks), n, protected, 0, min_tokens) for i in (0, 1))
+    fewer = [a - b for a, b in zip(less, more, strict=True)]
+    assert set(fewer) <= {0, 1}
+    if name == "constant":
+        halved = [0, *(seen - after == most_mergeable(seen, protected) for seen, after in pairwise(more))]
+        assert sum(one and not half for one, half in zip(fewer, halved, strict=True)) <= 1
+
+
+@given(st.integers(2, 200), st.integers(1, 12), st.integers(0, 2), st.floats(1.01, 4), names, limits)
+def test_a_token_less_would_not_do(n, blocks, protected, speedup, name, min_tokens):
+    """Proposition 6.14: without a threshold, the plan of the level before does not reach the speed-up."""
+    schedule = Schedule(speedup=speedup, min_tokens=min_tokens, schedule=name)
+    plan = planned(schedule, n, blocks, protected)
+    if plan is None:
+        return
+
+    def left(level):
+        return tokens_for(totals(name, level, blocks), n, protected, 0, min_tokens)
+
+    low, high = -1, top_level(name, n, blocks)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if sum(left(middle)) <= sum(plan.tokens) else (middle, high)
+    assert left(high) == list(plan.tokens)
+    before = Plan(n, tuple(seen - after for seen, after in pairwise(left(low))))
+    assert before.speedup([BLOCK] * blocks) < speedup
+
+
+@given(speedups())
+def test_each_schedule_has_its_look(request):
+    """Proposition 6.15: what a plan's counts look like, up to the first one that a limit clips."""
+    schedule, *_, protected = request
+    plan = planned(*request)
+    if plan is None:
+        return
+    name, free = schedule.schedule, []
+    for seen, count in zip(plan.tokens, plan.counts, strict=False):
+        stopped = seen < schedule.threshold or seen - count <= schedule.min_tokens
+        if stopped or count == most_mergeable(seen, protected):
+            break
+        free.append(count)
+    if name == "constant":
+        assert max(free, default=0) - min(free, default=0) <= 1
+    if name == "increasing":
+        assert free == sorted(free)
+    if name in ("decreasing", "early"):
+        assert list(plan.counts) == sorted(plan.counts, reverse=True)
+    if name == "early":
+        merging = [depth for depth, count in enumerate(plan.counts) if count]
+        assert merging == list(range(len(merging)))
+        for depth in merging[:-1]:
+            assert plan.counts[depth] == most_mergeable(plan.tokens[depth], protected)
+
+
+@given(levels(most=120), st.integers(0, 200), st.integers(1, 120), st.integers(0, 2), limits, limits)
+def test_stages(example, further, n, protected, threshold, min_tokens):
+    """Proposition 6.16: at a higher level no more blocks merge; while as many do, none of them leaves more tokens."""
+    name, blocks, level = example
+    low, high = (
+        tokens_for(totals(name, at, blocks), n, protected, threshold, min_tokens) for at in (level, level + further)
+    )
+    merging = [sum(seen >= threshold for seen in tokens[:-1]) for tokens in (low, high)]
+    assert merging[0] >= merging[1]
+    if merging[0] == merging[1]:
+        assert all(a >= b for a, b in zip(low, high, strict=True))
 
 
 TABLE_2 = [
@@ -317,7 +488,7 @@ TABLE_2 = [
 
 @pytest.mark.parametrize(("drop", "threshold"), [row[:2] for row in TABLE_2])
 def test_table_2_by_hand(drop, threshold):
-    """Proposition 6.14: seven blocks merge Υ; after them half of the patches is less, and a threshold may forbid it."""
+    """Proposition 6.17: seven blocks merge Υ; after them half of the patches is less, and a threshold may forbid it."""
     found = Schedule(drop=drop, threshold=threshold).plan(577, blocks=12, protected=1).tokens
     wanted = [577 - drop * block for block in range(8)]
     while len(wanted) < 13:
@@ -327,7 +498,7 @@ def test_table_2_by_hand(drop, threshold):
 
 
 def test_table_2_in_order():
-    """Proposition 6.14: less work goes with more throughput, and more tokens at the end with a higher CIDEr."""
+    """Proposition 6.17: less work goes with more throughput, and more tokens at the end with a higher CIDEr."""
     block = BlockFlops(attention_per_token=8 * 768**2, mlp_per_token=16 * 768**2, width=768, metric_width=64)
     plans = [Schedule(drop=drop, threshold=threshold).plan(577, 12, protected=1) for drop, threshold, *_ in TABLE_2]
     work, left = [sum(plan.flops([block] * 12)) for plan in plans], [plan.tokens[-1] for plan in plans]

@@ -1,21 +1,10 @@
-"""Partition and selection, by enumeration."""
+"""Selection, by enumeration."""
 
 import pytest
 import torch
 
-from turbo.matching import grid, parity, repeat, select
-
-
-@pytest.mark.parametrize(("n", "protected"), [(n, protected) for protected in range(4) for n in range(protected, 9)])
-def test_parity_splits_unprotected_positions_by_parity_of_the_whole_sequence(n, protected):
-    partition = parity(n, protected)
-    positions = list(range(n + 3))  # longer than the sequence: roles end with it
-    source, destination = positions[partition.source], positions[partition.destination]
-    assert source == [i for i in range(protected, n) if i % 2 == 0]
-    assert destination == [i for i in range(protected, n) if i % 2 == 1]
-    assert (partition.sources, partition.destinations) == (len(source), len(destination))
-    assert partition.protected == protected
-    assert abs(len(source) - len(destination)) <= 1
+from turbo.matching import in_order, repeat, select
+from turbo.partition import alternating, grid, parity
 
 
 def by_hand(priority, partner, drop, n, protected):
@@ -85,11 +74,6 @@ def test_a_single_token_has_nobody_to_merge_into():
     assert matching.assignment.tolist() == matching.kept.tolist() == [[0]]
 
 
-def test_a_grid_stays_on_the_device_of_its_draw():
-    partition = grid(4, 6, torch.zeros(6, dtype=torch.int64, device="meta"))
-    assert partition.source.device.type == partition.destination.device.type == "meta"
-
-
 def test_repeating_a_matching_matches_each_copy_alike():
     priority, partner = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]]), torch.tensor([[0, 1, 2], [2, 1, 0]])
     matching = select(priority, partner, 2, parity(6))
@@ -99,6 +83,40 @@ def test_repeating_a_matching_matches_each_copy_alike():
         assert torch.equal(three, torch.cat([one, one, one])), name
 
 
-def test_a_cell_is_two_by_two_unless_another_is_asked_for():
-    assert grid(4, 6, torch.zeros(6, dtype=torch.int64)).destination.tolist() == [0, 2, 4, 12, 14, 16]
-    assert grid(4, 6, torch.zeros(4, dtype=torch.int64), stride=3).destination.tolist() == [0, 3, 18, 21]
+def in_order_by_hand(matching, b):
+    """Where everything goes if nobody moves: kept tokens as they came, the others to their destinations."""
+    into = dict(zip(matching.merged[b].tolist(), matching.destination[b].tolist(), strict=True))
+    n = matching.assignment.shape[1]
+    kept = [token for token in range(n) if token not in into]
+    return kept, [kept.index(into.get(token, token)) for token in range(n)]
+
+
+@pytest.mark.parametrize(("n", "protected", "drop"), CASES)
+@pytest.mark.parametrize("depth", [0, 1])
+def test_in_order_by_hand(n, protected, drop, depth):
+    partition = alternating(n, protected, depth)
+    generator = torch.Generator().manual_seed(n * 100 + protected * 10 + drop)
+    priority = torch.rand(3, partition.sources, generator=generator)
+    partner = torch.randint(partition.destinations, (3, partition.sources), generator=generator)
+    matching = select(priority, partner, drop, partition)
+    found = in_order(matching)
+    assert found.merged is matching.merged
+    assert found.destination is matching.destination
+    for b in range(3):
+        assert (found.kept[b].tolist(), found.assignment[b].tolist()) == in_order_by_hand(matching, b)
+
+
+def test_in_order_of_a_grid():
+    """Sources may stand on either side of their destination."""
+    partition = grid(2, 4, torch.tensor([3, 0]))  # destinations 5 and 2, counted by cell
+    matching = select(torch.tensor([[5.0, 1, 4, 2, 3, 0]]), torch.tensor([[1, 0, 1, 0, 1, 0]]), 3, partition)
+    found = in_order(matching)
+    assert (found.kept[0].tolist(), found.assignment[0].tolist()) == in_order_by_hand(matching, 0)
+    assert found.kept[0].tolist() != matching.kept[0].tolist()
+
+
+def test_what_is_in_order_stays_as_it_is():
+    matching = in_order(select(torch.tensor([[0.1, 0.9, 0.5]]), torch.tensor([[0, 1, 0]]), 2, parity(7, 1)))
+    again = in_order(matching)
+    assert torch.equal(again.kept, matching.kept)
+    assert torch.equal(again.assignment, matching.assignment)

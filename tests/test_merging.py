@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from turbo.matching import parity, select
+from turbo.matching import select
 from turbo.merging import merge, unmerge
+from turbo.partition import parity
 
 
 def example(n=11, drop=4, protected=1, batch=3, seed=0, dtype=torch.float64):

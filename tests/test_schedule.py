@@ -120,6 +120,35 @@ def test_drop_ratio_and_speedup_exclude_each_other(given):
     assert str(caught.value) == f"{found} exclude each other: each alone says how much to merge; give one"
 
 
+@pytest.mark.parametrize("name", ["fast", "", "Early", 1, True, ["early"], {"early"}])
+def test_a_schedule_is_one_of_the_names(name):
+    with pytest.raises(TurboError) as caught:
+        Schedule(speedup=1.5, schedule=name)
+    choices = "'constant' or 'decreasing' or 'increasing' or 'early'"
+    assert str(caught.value) == f"schedule={name!r}: must be {choices}"
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ({}, ": give a speedup"),
+        ({"drop": 3}, "; drop=3 says how many merge in each already: give a speedup instead"),
+        ({"drop": [3, 2]}, "; drop=[3, 2] says how many merge in each already: give a speedup instead"),
+        ({"ratio": 0.2}, "; ratio=0.2 says how many merge in each already: give a speedup instead"),
+        ({"drop": 0}, "; drop=0 says how many merge in each already: give a speedup instead"),
+    ],
+)
+def test_a_schedule_is_that_of_a_speedup(given, end):
+    with pytest.raises(TurboError) as caught:
+        Schedule(schedule="early", **given)
+    assert str(caught.value) == f"schedule='early' says in which blocks the tokens of a speedup merge{end}"
+
+
+def test_a_schedule_does_not_hide_that_two_requests_exclude_each_other():
+    with pytest.raises(TurboError, match="exclude each other"):
+        Schedule(drop=1, speedup=2, schedule="early")
+
+
 @pytest.mark.parametrize(
     ("threshold", "tokens"),
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from turbo.adapters.base import Adapter
 from turbo.adapters.round_trip import RoundTrip
+from turbo.drops import Shape
 from turbo.engine.acceleration import Acceleration, Metric, Settings
 from turbo.engine.detect import find_tower, list_sites
 from turbo.engine.install import find_acceleration, find_accelerations, install, require_acceleration, uninstall
@@ -18,6 +19,7 @@ from turbo.engine.round_trip.settings import make_settings
 from turbo.engine.score import check_strategy
 from turbo.errors import TurboError, TurboWarning
 from turbo.fusion import Strategy
+from turbo.partition import Halves
 from turbo.plugins import adapters, strategies
 from turbo.ratios import Ratio
 from turbo.reporting import Report, make_report
@@ -35,11 +37,12 @@ def accelerate(
     speedup: float | None = None,
     threshold: int = 0,
     min_tokens: int = 0,
+    schedule: Shape | None = None,
     metric: Metric = "keys",
     semantic_units: Literal["relative", "probability"] = "relative",
     max_downsample: int | None = None,
     refresh_every: int | None = None,
-    destinations: Destinations | None = None,
+    destinations: Halves | Destinations | None = None,
     seed: int | None = None,
     adapter: str | Adapter | None = None,
 ) -> ModelT:
@@ -58,9 +61,12 @@ def accelerate(
         ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5. In a denoiser, of the tokens
             that a part of a block sees, 0 to 0.75: a number for the default parts, a dict from "self_attention",
             "cross_attention" and "feed_forward" to one each, and in place of a number a function of the timestep.
-        speedup: factor by which the blocks' FLOPs should fall; turbo solves for linearly decreasing drops.
+        speedup: factor by which the blocks' FLOPs should fall; turbo solves for the drops.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this.
+        schedule: in which blocks the tokens of a speedup merge: "constant" counts; "decreasing" ones, the default, or
+            "increasing" ones, in a straight line; or "early": each block merges half of its tokens, until the factor
+            is reached.
         metric: tokens are compared by their "keys" or their "queries"; in a denoiser by their keys or by the "hidden"
             states that enter self-attention, which takes longer and suits feed-forward and cross-attention better.
         semantic_units: "relative" hands A to the strategy times the number of tokens (mean 1), "probability" as
@@ -69,8 +75,10 @@ def accelerate(
             axis. None takes the finest at which the model has transformer blocks (1 in Stable Diffusion 1 and 2, 2 in
             XL).
         refresh_every: of a denoiser, for how many steps a matching serves; 1 makes a new one at every step.
-        destinations: of a denoiser: "grid", one in every 2 x 2 positions, drawn anew at every step; or "parity",
-            every other position.
+        destinations: which tokens may receive others. "parity" (the default in a vision tower): every other position
+            of the sequence, which merging reorders; "ordered": the same, and the sequence keeps the image's order;
+            "alternating": as parity, but in every second block receivers and mergers change roles. Of a denoiser:
+            "grid" (the default), one in every 2 x 2 positions, drawn anew at every step; or "parity".
         seed: of a denoiser, fixes that draw together with the timestep.
         adapter: which description of the model to use; found by itself when None.
 
@@ -91,13 +99,14 @@ def accelerate(
     _require_choice("semantic_units", semantic_units, ("relative", "probability"))
     name, function = _load_strategy(strategy)
     check_strategy(function, name)
-    staying = {"drop": drop, "speedup": speedup, "threshold": threshold or None, "min_tokens": min_tokens or None}
-    restored = {
-        "max_downsample": max_downsample,
-        "refresh_every": refresh_every,
-        "destinations": destinations,
-        "seed": seed,
+    staying = {
+        "drop": drop,
+        "speedup": speedup,
+        "threshold": threshold or None,
+        "min_tokens": min_tokens or None,
+        "schedule": schedule,
     }
+    restored = {"max_downsample": max_downsample, "refresh_every": refresh_every, "seed": seed}
     tower, adapter_name, found = find_tower(model, adapter)
     sites = list_sites(tower, adapter_name, found)
     acceleration: Acceleration | Generation
@@ -111,15 +120,20 @@ def accelerate(
             semantic_units=semantic_units,
             metric=metric,
             ratio=ratio,
-            **restored,  # type: ignore[arg-type]
+            destinations=destinations,  # type: ignore[arg-type]
+            **restored,
         )
         acceleration = Generation(tower, adapter_name, sites, round_trip)
     else:
         _require_choice("metric", metric, ("keys", "queries"))
         _require_none(restored, tower, "keep their tokens merged, and have none of this")
+        halves = "parity" if destinations is None else destinations
+        if halves not in get_args(Halves):
+            choices = " or ".join(map(repr, get_args(Halves)))
+            raise TurboError(f"destinations={halves!r} cannot apply to a {type(tower).__name__}: must be {choices}")
         wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
-        schedule = Schedule(wanted, ratio, speedup, threshold, min_tokens)  # type: ignore[arg-type]
-        settings = Settings(function, name, schedule, metric, semantic_units)
+        asked = Schedule(wanted, ratio, speedup, threshold, min_tokens, schedule)  # type: ignore[arg-type]
+        settings = Settings(function, name, asked, metric, semantic_units, halves)  # type: ignore[arg-type]
         acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
         acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
     _swap(model, acceleration)

@@ -1,7 +1,7 @@
-"""Bipartite soft matching: which tokens may merge, and which tokens do.
+"""Bipartite soft matching: which tokens merge, and into which.
 
-Pure tensor functions. A *partition* splits the sequence into sources and destinations; *select* takes the
-sources of highest priority and says where every token goes.
+Pure tensor functions. A *partition* (`turbo.partition`) splits the sequence into sources and destinations; *select*
+takes the sources of highest priority and says where every token goes.
 """
 
 from __future__ import annotations
@@ -11,73 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Positions = slice | Tensor
-"""Positions of a sequence: a slice, or ``k`` int64."""
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Positions of a sequence by role. Protected tokens come first and have no role.
-
-    Attributes:
-        protected: number of leading tokens that never merge.
-        source: positions of the tokens that may merge away.
-        destination: positions of the tokens that may receive.
-        sources: how many sources there are.
-        destinations: how many destinations there are.
-    """
-
-    protected: int
-    source: Positions
-    destination: Positions
-    sources: int
-    destinations: int
-
-
-def parity(n: int, protected: int = 0) -> Partition:
-    """The published partition: unprotected tokens at even positions are sources, at odd ones destinations.
-
-    Positions are those of the current sequence, protected tokens counted. For an odd number of tokens one part
-    has one more than the other; two tokens give one pair; one token (or none) gives no pair.
-
-    Examples:
-        >>> parity(7, protected=1)
-        Partition(protected=1, source=slice(2, 7, 2), destination=slice(1, 7, 2), sources=3, destinations=3)
-    """
-    first_even, first_odd = protected + protected % 2, protected + 1 - protected % 2
-    source, destination = slice(first_even, n, 2), slice(first_odd, n, 2)
-    return Partition(protected, source, destination, len(range(first_even, n, 2)), len(range(first_odd, n, 2)))
-
-
-def grid(height: int, width: int, draw: Tensor, stride: int = 2) -> Partition:
-    """One destination in every cell of stride x stride positions of a grid; all others are sources.
-
-    Cells at the right and lower edge may be cut; each still has its destination.
-
-    Args:
-        height: rows of the grid, whose positions are counted row by row.
-        width: columns.
-        draw: int64, not negative, one number per cell, row by row: which of the cell's positions receives (taken
-            modulo the cell's size).
-        stride: side of a cell.
-
-    Returns:
-        The partition of the height·width positions; sources in order.
-
-    Examples:
-        >>> grid(2, 4, torch.tensor([0, 3])).destination
-        tensor([0, 7])
-    """
-    rows, columns = -(-height // stride), -(-width // stride)
-    cell = torch.arange(rows * columns, device=draw.device)
-    top, left = cell // columns * stride, cell % columns * stride
-    tall, wide = (height - top).clamp_max(stride), (width - left).clamp_max(stride)
-    place = draw % (tall * wide)
-    destination = (top + place // wide) * width + left + place % wide
-    taken = torch.zeros(height * width, dtype=torch.int8, device=draw.device).scatter(0, destination, 1)
-    sources = height * width - rows * columns
-    source = taken.argsort(stable=True)[:sources]
-    return Partition(0, source, destination, sources, rows * columns)
+from turbo.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -101,6 +35,7 @@ def repeat(matching: Matching, times: int) -> Matching:
     """The same matching for a batch that holds the same tokens several times over, one after another.
 
     Examples:
+        >>> from turbo.partition import parity
         >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(4))
         >>> repeat(m, 2).merged
         tensor([[2],
@@ -112,6 +47,24 @@ def repeat(matching: Matching, times: int) -> Matching:
         matching.merged.repeat(times, 1),
         matching.destination.repeat(times, 1),
     )
+
+
+def in_order(matching: Matching) -> Matching:
+    """The same merges, with the tokens that stay in the order in which they came.
+
+    Protected tokens came first, so they stay in front.
+
+    Examples:
+        >>> from turbo.partition import parity
+        >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(5, protected=1))
+        >>> m.kept, in_order(m).kept  # token 4 merges into token 3
+        (tensor([[0, 2, 1, 3]]), tensor([[0, 1, 2, 3]]))
+        >>> in_order(m).assignment
+        tensor([[0, 1, 2, 3, 3]])
+    """
+    kept, order = matching.kept.sort(dim=1)
+    place = order.argsort(dim=1)  # of each place so far, its new one
+    return Matching(place.gather(1, matching.assignment), kept, matching.merged, matching.destination)
 
 
 def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -> Matching:
@@ -130,6 +83,7 @@ def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -
         The matching of the n tokens.
 
     Examples:
+        >>> from turbo.partition import parity
         >>> m = select(torch.tensor([[0.1, 0.9]]), torch.tensor([[0, 1]]), 1, parity(5, protected=1))
         >>> m.assignment  # the class token, destination 0, source 0, destination 1, source 1
         tensor([[0, 2, 1, 3, 3]])
@@ -154,12 +108,12 @@ def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -
 
     # Sources that stay write their position at their rank; those that merge write into a spare last slot.
     slot = torch.where(stays, rank, remaining)
-    in_order = torch.empty(batch, remaining + 1, dtype=torch.int64, device=device)
-    in_order = in_order.scatter(1, slot, source_position.expand(batch, -1))
+    staying = torch.empty(batch, remaining + 1, dtype=torch.int64, device=device)
+    staying = staying.scatter(1, slot, source_position.expand(batch, -1))
     kept = torch.cat(
         [
             position[:protected].expand(batch, -1),
-            in_order[:, :remaining],
+            staying[:, :remaining],
             destination_position.expand(batch, -1),
         ],
         dim=1,

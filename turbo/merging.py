@@ -29,7 +29,8 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
         The merged tokens, ``b n-r d``, and their sizes, ``b n-r`` float32.
 
     Examples:
-        >>> from turbo.matching import parity, select
+        >>> from turbo.matching import select
+        >>> from turbo.partition import parity
         >>> m = select(torch.tensor([[1.0]]), torch.tensor([[0]]), 1, parity(2))
         >>> merge(torch.tensor([[[1.0], [3.0]]]), m, torch.tensor([[3.0, 1.0]]))
         (tensor([[[1.5000]]]), tensor([[4.]]))

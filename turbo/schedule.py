@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
+from turbo.drops import DEFAULT_SHAPE, SHAPES, Shape, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
+from turbo.levels import find_level
 
 DEFAULT_MERGED_SHARE = 0.625
 """With nothing asked for, about this share of the tokens has merged after the last block."""
@@ -38,6 +40,7 @@ class Schedule:
         speedup: wanted factor by which the blocks' FLOPs fall, above 1.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this; the last one is clipped.
+        schedule: how a speedup is spread over the blocks, by name (see `turbo.drops`); None takes DEFAULT_SHAPE.
 
     Examples:
         >>> Schedule(drop=8).plan(n=50, blocks=3, protected=1).tokens
@@ -49,6 +52,7 @@ class Schedule:
     speedup: float | None = None
     threshold: int = 0
     min_tokens: int = 0
+    schedule: Shape | None = None
 
     def __post_init__(self) -> None:
         given = {k: v for k in ("drop", "ratio", "speedup") if (v := getattr(self, k)) is not None}
@@ -66,6 +70,8 @@ class Schedule:
             )
         if self.speedup is not None and not (_is_real(self.speedup) and self.speedup > 1):
             raise TurboError(f"speedup={self.speedup!r}: must be a factor above 1, such as 1.5")
+        if self.schedule is not None:
+            _check_schedule(self.schedule, given)
 
     def check_blocks(self, blocks: int) -> None:
         """Raise TurboError where a list of drops does not fit the number of blocks."""
@@ -150,31 +156,36 @@ class Schedule:
         return tuple(notes)
 
     def _plan_speedup(self, n: int, protected: int, flops: list[BlockFlops]) -> Plan:
-        """A linearly decreasing plan that reaches the factor and, found by bisection, hardly exceeds it."""
-        blocks, speedup = len(flops), self.speedup
+        """The first plan of the named schedule that reaches the factor."""
+        name, speedup = self.schedule or DEFAULT_SHAPE, self.speedup
         assert speedup is not None
-
-        def plan_at(steep: float) -> Plan:
-            drops = [round(steep * (blocks - depth) / blocks) for depth in range(blocks)]
-            counts, _ = self._run(n, protected, [_constant(drop) for drop in drops])
-            return Plan(n, tuple(counts))
-
-        low, high = 0.0, float(n)
-        if plan_at(high).speedup(flops) < speedup:
-            # The steepest plan is not the fastest under a threshold: it falls below it at once, and stops.
-            plans = [plan_at(steep) for steep in range(n)]
-            for plan in plans:
-                if plan.speedup(flops) >= speedup:
-                    return plan
-            most = max(plan.speedup(flops) for plan in plans)
+        plan, _ = self._search(name, speedup, n, protected, flops)
+        if plan is None:
+            reached = {shape: self._search(shape, math.inf, n, protected, flops)[1] for shape in SHAPES}
             raise TurboError(
-                f"speedup={speedup} is out of reach: with {n} tokens in {blocks} blocks, "
-                f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {most:.2f}x at most"
+                f"speedup={speedup} is out of reach: with {n} tokens in {len(flops)} blocks, schedule={name!r}, "
+                f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {_most(reached, name)}"
             )
-        while high - low > 0.05:
-            middle = (low + high) / 2
-            low, high = (low, middle) if plan_at(middle).speedup(flops) >= speedup else (middle, high)
-        return plan_at(high)
+        return plan
+
+    def _search(
+        self, shape: str, speedup: float, n: int, protected: int, flops: list[BlockFlops]
+    ) -> tuple[Plan | None, float]:
+        """A schedule's first plan that reaches a factor, or None, and the largest factor that was met."""
+        blocks = len(flops)
+
+        def plan_at(level: int) -> Plan:
+            totals = accumulate(SHAPES[shape](level, blocks))
+            # As many tokens as should be left: so what a block cannot merge, the next one is asked for.
+            return Plan(n, tuple(self._run(n, protected, [_down_to(n - total) for total in totals])[0]))
+
+        level, most = find_level(
+            factor=lambda level: plan_at(level).speedup(flops),
+            merging=lambda level: sum(seen >= self.threshold for seen in plan_at(level).tokens[:-1]),
+            top=top_level(shape, n, blocks),
+            wanted=speedup,
+        )
+        return None if level is None else plan_at(level), most
 
 
 @dataclass(frozen=True)
@@ -217,6 +228,18 @@ def _constant(count: int) -> Callable[[int], int]:
     return lambda left: count
 
 
+def _down_to(due: int) -> Callable[[int], int]:
+    return lambda left: left - due  # never below 0: nothing merges beyond what has been due so far
+
+
+def _most(reached: dict[str, float], name: str) -> str:
+    """What is in reach of a schedule, and of the one that reaches most; rounded down, so that both can be asked for."""
+    most = {shape: f"{math.floor(100 * factor) / 100:.2f}x" for shape, factor in reached.items()}
+    best = max(reached, key=reached.__getitem__)
+    more = "no other schedule reaches more" if most[best] == most[name] else f"schedule={best!r} reaches {most[best]}"
+    return f"{most[name]} at most; {more}"
+
+
 def _is_real(x: object) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and (isinstance(x, int) or math.isfinite(x))
 
@@ -235,3 +258,14 @@ def _checked_drop(drop: object) -> int | tuple[int, ...]:
     for depth, count in enumerate(drop):
         _require_count(f"drop[{depth}]", count)
     return tuple(drop)
+
+
+def _check_schedule(schedule: object, given: dict[str, object]) -> None:
+    if schedule not in tuple(SHAPES):
+        raise TurboError(f"schedule={schedule!r}: must be {' or '.join(map(repr, SHAPES))}")
+    if "speedup" not in given:
+        found = "".join(f"; {name}={value!r} says how many merge in each already" for name, value in given.items())
+        raise TurboError(
+            f"schedule={schedule!r} says in which blocks the tokens of a speedup merge{found}: give a speedup"
+            + (" instead" if given else "")
+        )

@@ -29,6 +29,8 @@ def inspect(
     speedup: opt.Speedup = None,
     threshold: opt.Threshold = 0,
     min_tokens: opt.MinTokens = 0,
+    schedule: opt.ScheduleName = None,
+    destinations: opt.Destinations = None,
     parts: opt.Parts = None,
     max_downsample: opt.MaxDownsample = None,
     adapter: opt.Adapter = None,
@@ -37,10 +39,17 @@ def inspect(
     from turbo.cli.specs import find_adapter, find_strategy
 
     # Before the model is loaded, which takes its time.
+    opt.check_destinations(destinations, model)
     denoiser = {"parts": parts, "max_downsample": max_downsample}
     arguments: dict[str, Any] = {}
     if is_denoiser(model):
-        staying = {"drop": drop, "speedup": speedup, "threshold": threshold or None, "min_tokens": min_tokens or None}
+        staying = {
+            "drop": drop,
+            "speedup": speedup,
+            "threshold": threshold or None,
+            "min_tokens": min_tokens or None,
+            "schedule": schedule,
+        }
         _require_none(staying, model, "its parts merge a --ratio")
         share = 0.5 if ratio is None else ratio
         arguments["ratio"] = share if parts is None else opt.parse_parts(parts, share)
@@ -49,8 +58,8 @@ def inspect(
         _require_none(
             denoiser, model, "they are for denoisers: random:sd15-unet, zoo:t2i-scenes, or a local folder of a pipeline"
         )
-        arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
-    arguments |= {"strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
+        arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
+    arguments |= {"destinations": destinations, "strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
     with progress(f"loading {model}"):
         loaded = _load(model)
     with warnings.catch_warnings():

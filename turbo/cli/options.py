@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from turbo.denoisers import is_denoiser
+from turbo.drops import DEFAULT_SHAPE, SHAPES
+from turbo.engine.round_trip.partition import Destinations as GridDestinations
 from turbo.errors import TurboError
+from turbo.partition import Halves
 from turbo.schedule import Schedule
 
 MODEL_HELP = (
@@ -33,6 +37,17 @@ Ratio = Annotated[
 Speedup = Annotated[float | None, typer.Option(help="Factor by which the blocks' FLOPs should fall.")]
 Threshold = Annotated[int, typer.Option(help="Merge only while the sequence is at least this long.")]
 MinTokens = Annotated[int, typer.Option(help="Never leave fewer tokens than this.")]
+ScheduleName = Annotated[
+    str | None,
+    typer.Option(help=f"In which blocks the tokens of a --speedup merge: {', '.join(SHAPES)}; else {DEFAULT_SHAPE}."),
+]
+Destinations = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Which tokens may receive others: {', '.join(get_args(Halves))}; of a denoiser: "
+        f"{', '.join(get_args(GridDestinations))}. The first is the default."
+    ),
+]
 
 Parts = Annotated[
     str | None,
@@ -44,15 +59,22 @@ MaxDownsample = Annotated[
 
 
 def schedule(
-    drop: str | None, ratio: float | None, speedup: float | None, threshold: int, min_tokens: int
+    drop: str | None, ratio: float | None, speedup: float | None, threshold: int, min_tokens: int, schedule: str | None
 ) -> dict[str, Any]:
     """The keyword arguments of `turbo.accelerate` that say how much to merge.
 
     Raises:
         TurboError: they make no sense, whatever the model.
     """
-    found = Schedule(None if drop is None else _parse_drop(drop), ratio, speedup, threshold, min_tokens)
-    return asdict(found)
+    counts = None if drop is None else _parse_drop(drop)
+    return asdict(Schedule(counts, ratio, speedup, threshold, min_tokens, schedule))  # type: ignore[arg-type]
+
+
+def check_destinations(destinations: str | None, model: str) -> None:
+    """Refuse, before a model is loaded, what one of its kind does not have."""
+    choices = get_args(GridDestinations if is_denoiser(model) else Halves)
+    if destinations is not None and destinations not in choices:
+        raise TurboError(f"--destinations {destinations} cannot apply to {model}: must be {' or '.join(choices)}")
 
 
 def parse_parts(text: str, ratio: float) -> dict[str, float]:

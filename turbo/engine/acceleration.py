@@ -18,6 +18,7 @@ from turbo.engine.measure import measure_blocks
 from turbo.errors import TurboError, TurboWarning
 from turbo.flops import BlockFlops
 from turbo.fusion import Strategy
+from turbo.partition import Halves
 from turbo.schedule import Plan, Schedule
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Settings:
     schedule: Schedule
     metric: Metric
     semantic_units: Literal["relative", "probability"]
+    destinations: Halves = "parity"
 
 
 class Flow(NamedTuple):

@@ -11,7 +11,8 @@ from turbo.engine.acceleration import Settings
 from turbo.errors import TurboError
 from turbo.fusion import Candidates, Strategy
 from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.matching import Matching, Partition, parity, select
+from turbo.matching import Matching, in_order, select
+from turbo.partition import Halves, Partition, alternating, parity
 
 _DEEP = 47
 """Index of a block as deep as models go: what depends on depth is tried there too."""
@@ -40,14 +41,14 @@ def match_tokens(
         depth: index of the block.
         protected: leading tokens that never merge.
         scale: what attention scores are multiplied by.
-        settings: metric, units and strategy.
+        settings: metric, units, strategy, and how tokens split into sources and destinations.
 
     Returns:
         The matching, the candidates it was chosen from and their priority ``b m``.
     """
     with torch.no_grad(), full_precision(q.device.type):
         metric = token_metric(k if settings.metric == "keys" else q)
-        partition = parity(k.shape[2], protected)
+        partition = _split(k.shape[2], protected, depth, settings.destinations)
         redundancy, partner = mutual_redundancy(metric[:, partition.source], metric[:, partition.destination])
         value = semantic_value(query, k, size, scale)
         if settings.semantic_units == "relative":
@@ -55,7 +56,14 @@ def match_tokens(
         candidates = _candidates(redundancy, partner, value, size, partition, depth)
         priority = settings.strategy(candidates)
         check_priority(priority, candidates, settings.strategy_name)
-        return select(priority, partner, drop, partition), candidates, priority
+        matching = select(priority, partner, drop, partition)
+        if settings.destinations == "ordered":
+            matching = in_order(matching)
+        return matching, candidates, priority
+
+
+def _split(n: int, protected: int, depth: int, destinations: Halves) -> Partition:
+    return alternating(n, protected, depth) if destinations == "alternating" else parity(n, protected)
 
 
 def _candidates(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, ToMe, Ward
-from turbo.matching import Matching, Partition, grid, parity, select
+from turbo.matching import Matching, select
+from turbo.partition import Partition, grid, parity
 from turbo.schedule import most_mergeable
 
 seeds = st.integers(0, 2**31 - 1)

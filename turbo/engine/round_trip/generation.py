@@ -14,7 +14,8 @@ from turbo.engine.round_trip.partition import count_sources, make_partition
 from turbo.engine.round_trip.settings import RoundTripSettings
 from turbo.engine.round_trip.step import CURRENT, PROBE, Found, Kept, Step, ThreadState
 from turbo.errors import TurboError, TurboWarning
-from turbo.matching import Matching, Partition, repeat, select
+from turbo.matching import Matching, repeat, select
+from turbo.partition import Partition
 
 
 class Generation:

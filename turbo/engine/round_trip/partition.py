@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from turbo.hashing import mix
-from turbo.matching import Partition, grid, parity
+from turbo.partition import Partition, grid, parity
 
 Destinations = Literal["grid", "parity"]
 

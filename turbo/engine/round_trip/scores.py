@@ -15,7 +15,7 @@ from turbo.engine.round_trip.settings import RoundTripSettings
 from turbo.engine.score import check_priority, full_precision
 from turbo.fusion import Candidates
 from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.matching import Partition
+from turbo.partition import Partition
 
 
 @dataclass

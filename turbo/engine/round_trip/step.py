@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from turbo.engine.round_trip.scores import BlockScores
-from turbo.matching import Matching, Partition
+from turbo.matching import Matching
+from turbo.partition import Partition
 
 if TYPE_CHECKING:
     from turbo.engine.trace import Trace
