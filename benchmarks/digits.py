@@ -19,7 +19,7 @@ Part = tuple[Tensor, Tensor]
 
 def load_parts(split: str, count: int, seeds: tuple[int, ...]) -> list[Part]:
     """`count` scenes of a split for each seed."""
-    scenes = [zoo.scenes(split, count, seed=seed) for seed in seeds]
+    scenes = [zoo.digit_scenes(split, count, seed=seed) for seed in seeds]
     return [(zoo.preprocess(images), torch.from_numpy(labels)) for images, labels in scenes]
 
 

@@ -32,8 +32,9 @@ from turbo.attention import proportional_attention
 from turbo.cli.progress import progress
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, Random, ToMe, Ward
 from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.matching import Partition, parity, select
+from turbo.matching import select
 from turbo.merging import merge
+from turbo.partition import Partition, parity
 
 IMAGES = 12
 FIRST_DROP = 100
@@ -188,7 +189,7 @@ def main() -> None:
     """Study each image untouched and after a hard merge, average, print, write."""
     model = zoo.load("vit-digits")
     blocks = [site for site in ViT().sites(model.vit) if isinstance(site, ResidualBlock)]
-    images = zoo.preprocess(zoo.scenes("validation", IMAGES, seed=31)[0])
+    images = zoo.preprocess(zoo.digit_scenes("validation", IMAGES, seed=31)[0])
     record: dict[str, Any] = {
         "scenes": f"validation, {IMAGES}, seed 31",
     }

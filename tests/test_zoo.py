@@ -13,12 +13,12 @@ import torch
 import turbo
 from turbo import zoo
 from turbo.zoo import captioned
-from turbo.zoo.digits import split_indices
 from turbo.zoo.judge import SceneFeatures
+from turbo.zoo.scans import split_indices
 
 
 def accuracy(model, **accelerate) -> float:
-    images, labels = zoo.scenes("test", 150, seed=5)
+    images, labels = zoo.digit_scenes("test", 150, seed=5)
     if accelerate:
         turbo.accelerate(model, **accelerate)
     with torch.inference_mode():
@@ -43,7 +43,7 @@ def test_splits_are_disjoint_and_whole():
 
 
 def test_scenes_are_reproducible():
-    first, again, other = (zoo.scenes("test", 8, seed=s) for s in (3, 3, 4))
+    first, again, other = (zoo.digit_scenes("test", 8, seed=s) for s in (3, 3, 4))
     assert np.array_equal(first[0], again[0])
     assert not np.array_equal(first[0], other[0])
     assert first[0].shape == (8, 64, 64, 3)
@@ -55,7 +55,7 @@ def test_unknown_names():
     with pytest.raises(turbo.TurboError, match="the zoo has vit-digits"):
         zoo.load("nope")
     with pytest.raises(turbo.TurboError, match="nope"):
-        zoo.scenes("nope", 1, seed=0)
+        zoo.digit_scenes("nope", 1, seed=0)
     with pytest.raises(turbo.TurboError, match="nope"):
         zoo.captioned_scenes("nope", 1, seed=0)
 

@@ -1,6 +1,7 @@
 """Paired benchmarks: the untouched model and accelerated ones, interleaved in one run."""
 
+from turbo.allocator import hold_allocator
 from turbo.bench.compare import Comparison, Side, compare
-from turbo.bench.timing import hold_allocator, interleave
+from turbo.bench.timing import interleave
 
 __all__ = ["Comparison", "Side", "compare", "hold_allocator", "interleave"]

@@ -16,8 +16,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import turbo
+from turbo.allocator import hold_allocator
 from turbo.bench.memory import peak_memory
-from turbo.bench.timing import hold_allocator, interleave
+from turbo.bench.timing import interleave
 from turbo.models import LoadedModel
 
 UNTOUCHED = "untouched"

@@ -191,7 +191,7 @@ def caption_agreement(batches: Iterable[Tensor], labels: SceneLabels, judge: Sce
         Attribute -> share of right answers (over objects for size, colour and kind); "exact" -> share of images in
         which all is right.
     """
-    from turbo.zoo.captioned import NONE
+    from turbo.zoo.words import NONE
 
     hits: dict[str, float] = {}
     asked: dict[str, int] = {}

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-
-
-def hold_allocator() -> bool:
-    """Keep glibc from giving memory back between forward passes, which distorts CPU timings of both sides.
-
-    Returns:
-        Whether the setting was made (Linux with glibc only).
-    """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    held = 1 << 30
-    settings = ((_M_TRIM_THRESHOLD, held), (_M_MMAP_THRESHOLD, held), (_M_TOP_PAD, 1 << 26))
-    made = [libc.mallopt(option, value) for option, value in settings]
-    return all(result == 1 for result in made)
 
 
 def interleave(

@@ -43,7 +43,7 @@ def run_demo(console: Console, out: Path, *, full_size: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with progress("drawing scenes from held-out handwritten digits"):
         model = zoo.load("vit-digits")
-        scenes, labels = zoo.scenes("test", SCENES, seed=2)
+        scenes, labels = zoo.digit_scenes("test", SCENES, seed=2)
         images, truth = zoo.preprocess(scenes), torch.from_numpy(labels)
     console.print(
         f"Which handwritten digit is in the scene? [bold]vit-digits[/bold] looks at {SCENES} scenes with digits it was "

@@ -12,22 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from turbo.zoo.digits import _GRID, _SPLITS, Floats, Images, Labels, Split, _cubic, _load, _uniform, split_indices
+from turbo.zoo.glyphs import LEVELS, glyphs
+from turbo.zoo.paint import Floats, Images, Labels, uniform
+from turbo.zoo.scans import SPLITS, Split, split_indices
+from turbo.zoo.words import COLOURS, KINDS, NONE, SIZES
 
 SIDE = 32  # pixels of a scene's side
-SIZES = ("small", "big")
-COLOURS = ("red", "green", "blue", "yellow", "white", "purple")
-SHAPES = ("circle", "square", "triangle", "cross", "ring")
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-KINDS = SHAPES + DIGITS
 GROUNDS = ("plain", "striped", "dotted", "checkered")
 RELATIONS = ("alone", "left", "above")
 WORDS = tuple(sorted({"a", "of", "on", "ground", *SIZES, *COLOURS, *KINDS, *GROUNDS, *RELATIONS[1:]}))
-NONE = -1  # label of what a scene lacks: the second object of a scene with one
 _RADII = ((4.0, 4.8), (6.4, 7.4))  # pixels, for each of SIZES
-_LEVELS = np.array(
-    [(225, 45, 45), (55, 190, 65), (60, 105, 240), (242, 222, 55), (240, 240, 240), (190, 65, 215)], dtype=np.float32
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def captioned_scenes(
         Images (uint8, `b side side 3`), captions (`b`) and labels.
     """
     split_indices(split)  # refuses an unknown name
-    rng = np.random.default_rng([seed, _SPLITS.index(split)])
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
     labels = random_labels(count, rng, pairs)
     return draw(labels, split, rng, side), labels.captions(), labels
 
@@ -115,15 +109,15 @@ def draw_with_ink(
     """Draws scenes (uint8, `b side side 3`) and gives both objects' opacity (0 to 1, `b 2 side side`)."""
     count = len(labels)
     inks = np.zeros((count, 2, side, side), dtype=np.float32)
-    radius = np.stack([_uniform(rng, low, high, (count, 2)) for low, high in _RADII])
+    radius = np.stack([uniform(rng, low, high, (count, 2)) for low, high in _RADII])
     radius = np.take_along_axis(radius, np.maximum(labels.size, 0)[None], 0)[0]
     centre = _places(labels, radius, rng, side)
     canvas = _grounds(labels.ground, rng, side)
     for slot in (0, 1):
         rows = np.flatnonzero(labels.kind[:, slot] != NONE)
-        ink = _ink(labels.kind[rows, slot], centre[rows, slot], radius[rows, slot], split, rng, side)
+        ink = glyphs(labels.kind[rows, slot], centre[rows, slot], radius[rows, slot], split, rng, side)
         inks[rows, slot] = ink
-        colour = _LEVELS[labels.colour[rows, slot]] + _uniform(rng, -12, 12, (len(rows), 3))
+        colour = LEVELS[labels.colour[rows, slot]] + uniform(rng, -12, 12, (len(rows), 3))
         canvas[rows] += ink[:, None] * (colour[:, :, None, None] - canvas[rows])
     images: Images = (np.clip(canvas, 0, 255) + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
     return images, inks
@@ -135,12 +129,12 @@ def _places(labels: SceneLabels, radius: Floats, rng: np.random.Generator, side:
     Across the axis of their relation two objects overlap, so only one relation fits.
     """
     count = len(labels)
-    centre = radius[..., None] + _uniform(rng, 0, 1, (count, 2, 2)) * (side - 2 * radius[..., None])
+    centre = radius[..., None] + uniform(rng, 0, 1, (count, 2, 2)) * (side - 2 * radius[..., None])
     # Along the axis of the relation the free pixels are shared out: before, between and after.
     free = side - 2 * radius.sum(1)
-    start, end = np.sort(_uniform(rng, 0, 1, (2, count)), axis=0) * free
+    start, end = np.sort(uniform(rng, 0, 1, (2, count)), axis=0) * free
     along = np.stack([start + radius[:, 0], end + 2 * radius[:, 0] + radius[:, 1]], 1)
-    shift = _uniform(rng, -0.5, 0.5, (count,)) * radius.sum(1)
+    shift = uniform(rng, -0.5, 0.5, (count,)) * radius.sum(1)
     for relation, axis in ((1, 1), (2, 0)):
         rows = labels.relation == relation
         centre[rows, :, axis] = along[rows]
@@ -153,53 +147,14 @@ def _grounds(ground: Labels, rng: np.random.Generator, side: int) -> Floats:
     """Draws dark tinted grounds (`b 3 side side`) with their textures."""
     count = len(ground)
     axis = np.arange(side, dtype=np.float32)
-    angle = np.where(ground == 1, _uniform(rng, 0, np.pi, (count,)), _uniform(rng, -0.25, 0.25, (count,)))
-    pace = 2 * np.pi / _uniform(rng, 4.5, 6.5, (count,)) * np.where(ground == 3, 0.6, 1)
-    phase = _uniform(rng, 0, 2 * np.pi, (2, count))
+    angle = np.where(ground == 1, uniform(rng, 0, np.pi, (count,)), uniform(rng, -0.25, 0.25, (count,)))
+    pace = 2 * np.pi / uniform(rng, 4.5, 6.5, (count,)) * np.where(ground == 3, 0.6, 1)
+    phase = uniform(rng, 0, 2 * np.pi, (2, count))
     down, right = pace * np.sin(angle), pace * np.cos(angle)
     across = np.sin((right[:, None] * axis)[:, None] + (down[:, None] * axis)[..., None] + phase[0, :, None, None])
     along = np.sin((right[:, None] * axis)[..., None] - (down[:, None] * axis)[:, None] + phase[1, :, None, None])
     kind = ground[:, None, None]
     wave = np.where(kind == 1, 2 * across, np.where(kind == 3, 4 * across * along, 3 * np.minimum(across, along) - 0.3))
     wave = np.where(kind == 0, 0, np.clip(wave, -1, 1)).astype(np.float32)
-    tint = _uniform(rng, 40, 80, (count, 3, 1, 1))
-    return np.asarray(tint + _uniform(rng, 22, 34, (count, 1, 1, 1)) * wave[:, None], dtype=np.float32)
-
-
-def _ink(kind: Labels, centre: Floats, radius: Floats, split: Split, rng: np.random.Generator, side: int) -> Floats:
-    """Draws the opacity (`m side side`) of objects at centres (`m 2`) with radii (`m`)."""
-    axis = np.arange(side, dtype=np.float32) + 0.5
-    # Place in the object's own box, -1 to 1, along rows and columns.
-    rows, columns = ((axis - centre[:, [i]]) / radius[:, None] for i in (0, 1))
-    ink = np.empty((len(kind), side, side), dtype=np.float32)
-    for shape in range(len(SHAPES)):
-        some = np.flatnonzero(kind == shape)
-        depth = _depth(SHAPES[shape], rows[some][:, :, None], columns[some][:, None, :])
-        ink[some] = np.clip(depth * radius[some, None, None] + 0.5, 0, 1)
-    some = np.flatnonzero(kind >= len(SHAPES))
-    scans, targets = _load()
-    pool = split_indices(split)
-    # The n-th scan of its class, for a random n.
-    order = pool[np.argsort(targets[pool], kind="stable")]
-    many = np.bincount(targets[pool], minlength=10)
-    digit = kind[some] - len(SHAPES)
-    scan = order[(np.cumsum(many) - many)[digit] + (rng.random(len(some)) * many[digit]).astype(np.int64)]
-    taps = [_cubic((place[some] + 1) / 2 * _GRID - 0.5, _GRID) for place in (rows, columns)]
-    ink[some] = np.clip(1.3 * (taps[0] @ scans[scan] @ taps[1].transpose(0, 2, 1)), 0, 1)
-    return ink
-
-
-def _depth(shape: str, row: Floats, column: Floats) -> Floats:
-    """Gives how deep inside a shape each place is, in units of its radius; negative outside."""
-    tall, wide = np.abs(row), np.abs(column)
-    depth: Any
-    if shape == "square":
-        depth = 0.88 - np.maximum(tall, wide)
-    elif shape == "triangle":
-        depth = np.minimum(0.86 - row, ((row + 1) * 0.53 - wide) * 0.88)
-    elif shape == "cross":
-        depth = np.minimum(0.3 - np.minimum(tall, wide), 0.97 - np.maximum(tall, wide))
-    else:
-        distance = np.sqrt(tall**2 + wide**2)
-        depth = np.minimum(0.97 - distance, distance - 0.55 if shape == "ring" else 1)
-    return np.asarray(depth, dtype=np.float32)
+    tint = uniform(rng, 40, 80, (count, 3, 1, 1))
+    return np.asarray(tint + uniform(rng, 22, 34, (count, 1, 1, 1)) * wave[:, None], dtype=np.float32)

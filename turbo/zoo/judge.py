@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from turbo.errors import TurboError
-from turbo.zoo.captioned import COLOURS, GROUNDS, KINDS, NONE, RELATIONS, SIDE, SIZES, SceneLabels
+from turbo.zoo.captioned import GROUNDS, RELATIONS, SIDE, SceneLabels
+from turbo.zoo.words import COLOURS, KINDS, NONE, SIZES
 
 _CELLS = SIDE // 4
 _PART = 256

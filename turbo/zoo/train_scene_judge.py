@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from turbo.zoo.captioned import KINDS, NONE, SIDE, SceneLabels, captioned_scenes, draw_with_ink, random_labels
-from turbo.zoo.digits import Images, Split
+from turbo.zoo.captioned import SIDE, SceneLabels, captioned_scenes, draw_with_ink, random_labels
 from turbo.zoo.judge import SceneJudge
+from turbo.zoo.learning import best_device, machine
+from turbo.zoo.paint import Images
+from turbo.zoo.scans import Split
+from turbo.zoo.words import KINDS, NONE
 
 BATCH = 128
 POOL = 2048  # scenes drawn at a time
@@ -193,15 +194,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights" / "scene-judge")
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     judge, record = train(options.minutes, options.seed, options.rate, device)
     record["command"] = (
         f"python -m turbo.zoo.train_scene_judge --minutes {options.minutes:g} "
         f"--seed {options.seed} --rate {options.rate:g}"
     )
-    threads = torch.get_num_threads()
-    cores = f"{os.cpu_count()} CPU cores ({platform.machine()}; torch used {threads})"
-    record["machine"] = torch.cuda.get_device_name() if device.type == "cuda" else cores
+    record["machine"] = machine()
     save(judge, record, options.out)
 
 

@@ -14,8 +14,6 @@ import argparse
 import copy
 import json
 import math
-import os
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,8 @@ from torch import Tensor, nn
 
 from turbo.zoo.captioned import SIDE, WORDS, captioned_scenes
 from turbo.zoo.digits import preprocess
+from turbo.zoo.learning import best_device, machine
+from turbo.zoo.words import clip_tokenizer
 
 # Up to this share of the run's time: pixels of a scene's side, share of scenes with two objects, batch.
 STAGES = ((0.42, 16, 0.0, 64), (0.68, 24, 0.0, 24), (1.0, SIDE, 0.3, 16))
@@ -38,23 +38,6 @@ WIDTH = 64  # of the text states
 CHANNELS = (32, 64, 96)
 SAVE_EVERY = 240.0  # seconds
 JUDGED = 64  # images in each half of the evaluation
-
-
-def tokenizer() -> Any:
-    """Builds a tokenizer of whole words that pads with its end token, as Stable Diffusion's does."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    # The encoder would take an end token of id 2 for the one of an old format.
-    words = {word: index for index, word in enumerate(["<start>", "<end>", *WORDS])}
-    core = Tokenizer(models.WordLevel(words, unk_token="<end>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    core.post_processor = processors.TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<start>", eos_token="<end>", pad_token="<end>", model_max_length=LENGTH
-    )
 
 
 def build() -> Any:
@@ -76,7 +59,7 @@ def build() -> Any:
         cross_attention_dim=WIDTH,
         norm_num_groups=8,
     )
-    words = tokenizer()
+    words = clip_tokenizer(WORDS, LENGTH)
     text = CLIPTextConfig(
         vocab_size=len(words),
         hidden_size=WIDTH,
@@ -319,11 +302,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a saved model to go on from")
     parser.add_argument("--done", type=float, default=0.0, help="share of the run that it has behind it")
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     record = train(options.minutes, options.seed, options.rate, device, options.out, options.start, options.done)
-    threads = torch.get_num_threads()
-    cores = f"{os.cpu_count()} CPU cores ({platform.machine()}; torch used {threads})"
-    record["machine"] = torch.cuda.get_device_name() if device.type == "cuda" else cores
+    record["machine"] = machine()
     record["command"] = (
         f"python -m turbo.zoo.train_t2i_scenes --minutes {options.minutes:g} "
         f"--seed {options.seed} --rate {options.rate:g}"

@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +25,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from turbo.zoo.digits import SIDE, Split, preprocess, scenes, scenes_with_ink
+from turbo.zoo.digits import SIDE, digit_scenes, preprocess, scenes_with_ink
+from turbo.zoo.learning import best_device, machine, plane_waves
+from turbo.zoo.scans import Split
 
 PATCH = 4
 CELLS = SIDE // PATCH
@@ -61,17 +61,8 @@ def build(width: int = 64, depth: int = 8, heads: int = 4) -> Any:
     embeddings = model.vit.embeddings
     with torch.no_grad():
         nn.init.normal_(embeddings.patch_embeddings.projection.weight, std=0.1)
-        embeddings.position_embeddings[0, 1:] = plane_waves(width)
+        embeddings.position_embeddings[0, 1:] = plane_waves(width, CELLS)
     return model
-
-
-def plane_waves(width: int) -> torch.Tensor:
-    """Gives sines and cosines along both axes of the patch grid (`n c`)."""
-    axis = torch.arange(CELLS, dtype=torch.float32)
-    pace = torch.logspace(math.log10(math.pi / 2), math.log10(math.pi / CELLS), width // 4)
-    wave = torch.cat([torch.sin(axis[:, None] * pace), torch.cos(axis[:, None] * pace)], 1)
-    rows = wave[:, None].expand(CELLS, CELLS, -1)
-    return 0.5 * torch.cat([rows, rows.transpose(0, 1)], 2).reshape(CELLS * CELLS, -1)
 
 
 def patch_ink(ink: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -124,7 +115,7 @@ def training_loss(
 
 def accuracy(model: Any, split: Split, count: int, seed: int) -> float:
     """Measures the share of a split's scenes that the model names rightly."""
-    images, labels = scenes(split, count, seed)
+    images, labels = digit_scenes(split, count, seed)
     device = next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
@@ -245,7 +236,7 @@ weights are under the library's licence (Apache-2.0).
 - **Validation accuracy:** {record["validation"]:.1%} (200 scans in 2,000 scenes). This part
   chose among checkpoints.
 - **Test accuracy:** {record["test"]:.1%} (400 scans never trained on, in 4,000 scenes:
-  `scenes("test", 4000, 1)`).
+  `digit_scenes("test", 4000, 1)`).
 - **Weights:** float16; `turbo.zoo.load("vit-digits")` gives float32.
 
 Pixel values are normalised with mean 0.5 and standard deviation 0.5 (`turbo.zoo.preprocess`). The
@@ -262,15 +253,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights" / "vit-digits")
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     model, record = train(options.minutes, options.seed, options.rate, device)
     record["command"] = (
         f"python -m turbo.zoo.train_vit_digits --minutes {options.minutes:g} "
         f"--seed {options.seed} --rate {options.rate:g}"
     )
-    threads = torch.get_num_threads()
-    cores = f"{os.cpu_count()} CPU cores ({platform.machine()}; torch used {threads})"
-    record["machine"] = torch.cuda.get_device_name() if device.type == "cuda" else cores
+    record["machine"] = machine()
     save(model, record, options.out)
 
 

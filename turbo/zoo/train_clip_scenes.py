@@ -1,0 +1,156 @@
+"""Trains the zoo's small contrastive model: ``python -m turbo.zoo.train_clip_scenes``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from turbo.zoo.digits import preprocess
+from turbo.zoo.learning import Batch, Supervision, best_device, fit, options, plane_waves, save
+from turbo.zoo.paint import GROUNDS, Ground
+from turbo.zoo.scenes import PATCH, SIDE, draw_scenes
+from turbo.zoo.words import LENGTH, clip_tokenizer
+
+WIDTH, DEPTH, HEADS = 128, 6, 4
+VALIDATION = 250  # scenes of a look at the model
+BANK = 384  # captions of earlier batches that a step's images are told apart from, too
+
+
+def build(tokenizer: Any) -> Any:
+    """Builds the untrained model."""
+    from transformers import CLIPConfig, CLIPModel
+
+    both = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": HEADS, "projection_dim": WIDTH}
+    vision = both | {"num_hidden_layers": DEPTH, "image_size": SIDE, "patch_size": PATCH}
+    text = both | {
+        "vocab_size": len(tokenizer),
+        "num_hidden_layers": 3,
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=WIDTH))
+    embeddings = model.vision_model.embeddings
+    with torch.no_grad():
+        # Upstream's start is made for widths of 512 and more; a small model's patches and words are all alike.
+        nn.init.normal_(embeddings.patch_embedding.weight, std=0.08)
+        embeddings.class_embedding.normal_(std=0.02)
+        embeddings.position_embedding.weight[0] = 0
+        embeddings.position_embedding.weight[1:] = plane_waves(WIDTH)
+        model.text_model.embeddings.token_embedding.weight.normal_(std=0.3)
+        model.text_model.embeddings.position_embedding.weight.normal_(std=0.1)
+    return model
+
+
+def processor() -> Any:
+    """Builds the model's processor."""
+    from transformers import CLIPImageProcessor, CLIPProcessor
+
+    images = CLIPImageProcessor(
+        size={"height": SIDE, "width": SIDE},
+        crop_size={"height": SIDE, "width": SIDE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    return CLIPProcessor(images, clip_tokenizer())
+
+
+def look(vision: Any, batch: Batch, seen: int) -> Tensor:
+    """Runs CLIP's vision tower on `seen` of the patches: the last states, `b 1+seen d`."""
+    states: Tensor = vision.pre_layrnorm(batch.keep(vision.embeddings(batch.pixels), seen))
+    for layer in vision.encoder.layers:
+        states = layer(states, attention_mask=None)
+    return states  # the pooled CLS token alone is normalised again
+
+
+def contrast(image: Tensor, text: Tensor, same: Tensor, scale: Tensor) -> Tensor:
+    """Computes the contrastive loss where several captions of a batch may read the same.
+
+    Args:
+        image: `b d`, of length 1.
+        text: `m d`, of length 1; the first b belong to the images.
+        same: which texts fit which images, `b m`.
+        scale: of the cosines.
+
+    Returns:
+        The mean of both directions.
+    """
+    logits = scale * image @ text.T
+    target = same / same.sum(1, keepdim=True)
+    forth = functional.cross_entropy(logits, target)
+    square = same[:, : len(image)].T
+    back = functional.cross_entropy(logits[:, : len(image)].T, square / square.sum(1, keepdim=True))
+    mean: Tensor = (forth + back) / 2
+    return mean
+
+
+def train(minutes: float, seed: int, rate: float) -> tuple[Any, dict[str, Any]]:
+    """Trains for a stretch of wall time and returns the model and a record of the run."""
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer()
+    device = best_device()
+    model, supervision = build(tokenizer).train().to(device), Supervision(WIDTH).to(device)
+    held: tuple[Tensor, list[str]] = (torch.zeros(0, WIDTH, device=device), [])
+
+    def loss_of(batch: Batch, seen: int, weight: float) -> Tensor:
+        nonlocal held
+        states = look(model.vision_model, batch, seen)
+        image = model.visual_projection(model.vision_model.post_layernorm(states[:, 0]))
+        captions = batch.scenes.captions()
+        text = functional.normalize(
+            model.get_text_features(**words(tokenizer, captions).to(device)).pooler_output.float(), dim=1
+        )
+        known = captions + held[1]
+        same = torch.tensor([[caption == other for other in known] for caption in captions], device=device).float()
+        loss = contrast(
+            functional.normalize(image.float(), dim=1),
+            torch.cat([text, held[0]]),
+            same,
+            model.logit_scale.exp().clamp(max=100),
+        )
+        held = torch.cat([text.detach(), held[0]])[:BANK], known[:BANK]
+        total: Tensor = loss + weight * supervision(states, batch)
+        return total
+
+    def check() -> str:
+        return "  ".join(f"{ground} {quality(model, tokenizer, ground)}" for ground in GROUNDS)
+
+    record = fit([model, supervision], loss_of, minutes=minutes, seed=seed, rate=rate, check=check)
+    return model, record
+
+
+def words(tokenizer: Any, captions: list[str]) -> Any:
+    """Tokenizes captions."""
+    return tokenizer(captions, padding=True, return_tensors="pt", return_token_type_ids=False)
+
+
+def quality(model: Any, tokenizer: Any, ground: Ground) -> str:
+    """Measures a look's worth of validation scenes: how often an image finds its caption first, and the reverse."""
+    scenes = draw_scenes("validation", VALIDATION, seed=0, ground=ground)
+    captions = scenes.captions()
+    model.eval()
+    with torch.inference_mode():
+        inputs = words(tokenizer, captions) | {"pixel_values": preprocess(scenes.images)}
+        out = model(**{name: value.to(model.device) for name, value in inputs.items()})
+    model.train()
+    same = torch.tensor([[caption == other for other in captions] for caption in captions], device=model.device)
+    rows, columns = (logits.argmax(1) for logits in (out.logits_per_image, out.logits_per_text))
+    right = [same[torch.arange(len(same)), found].float().mean() for found in (rows, columns)]
+    return f"R@1 of {VALIDATION}: {right[0]:.1%} captions, {right[1]:.1%} images"
+
+
+def main() -> None:
+    """Runs the training from the command line."""
+    parser = options("clip-scenes", __doc__, minutes=45.0, seed=0, rate=1.5e-3)
+    chosen = parser.parse_args()
+    model, record = train(chosen.minutes, chosen.seed, chosen.rate)
+    run = f"--minutes {chosen.minutes:g} --seed {chosen.seed} --rate {chosen.rate:g}"
+    save(model, processor(), record | {"command": f"python -m turbo.zoo.train_clip_scenes {run}"}, chosen.out)
+
+
+if __name__ == "__main__":
+    main()
