@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from turbo.zoo.contrast import CaptionBank
 from turbo.zoo.digits import preprocess
 from turbo.zoo.learning import Batch, Supervision, best_device, fit, options, plane_waves, save
 from turbo.zoo.paint import GROUNDS, Ground
@@ -83,6 +84,43 @@ def look(vision: Any, batch: Batch, seen: int) -> Tensor:
     return normed
 
 
+class Contrast(nn.Module):
+    """What BLIP's CLS token is trained by beside the captions: telling each image's caption from others.
+
+    Without it the CLS token of a captioner is of no use to anybody, and what it attends to means little. The text
+    tower is thrown away afterwards.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        super().__init__()
+        config = CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=HEADS,
+            max_position_embeddings=LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        self.text = CLIPTextModelWithProjection(config)
+        with torch.no_grad():
+            self.text.text_model.embeddings.token_embedding.weight.normal_(std=0.3)
+            self.text.text_model.embeddings.position_embedding.weight.normal_(std=0.1)
+        self.image = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.scale = nn.Parameter(torch.tensor(2.66))
+        self.bank = CaptionBank()
+
+    def forward(self, cls: Tensor, ids: Tensor, mask: Tensor, captions: list[str]) -> Tensor:
+        """Computes the loss of CLS tokens (`b d`) and their captions' tokens (`b t`)."""
+        text = self.text(input_ids=ids, attention_mask=mask).text_embeds
+        return self.bank.loss(self.image(cls), text, captions, self.scale.exp())
+
+
 def texts(tokenizer: Any, captions: list[str], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Tokenizes texts to be generated: ids that start with ``[DEC]``, their mask, and labels."""
     made = tokenizer(captions, padding=True, return_tensors="pt").to(device)
@@ -105,22 +143,28 @@ def train(
     """
     torch.manual_seed(seed)
     tokenizer = bert_tokenizer()
-    model, supervision = build(tokenizer).train().to(best_device()), Supervision(WIDTH).to(best_device())
+    device = best_device()
+    model = build(tokenizer).train().to(device)
+    supervision, contrast = Supervision(WIDTH).to(device), Contrast(tokenizer).to(device)
 
     if start is not None:
         model.load_state_dict(type(model).from_pretrained(start, dtype=torch.float32).state_dict())
 
     def loss_of(batch: Batch, seen: int, weight: float) -> Tensor:
         states = look(model.vision_model, batch, seen)
-        ids, mask, labels = texts(tokenizer, batch.scenes.captions(), states.device)
+        captions = batch.scenes.captions()
+        ids, mask, labels = texts(tokenizer, captions, states.device)
         out = model.text_decoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=states, labels=labels)
-        loss: Tensor = out.loss + weight * supervision(states, batch)
+        told_apart = contrast(states[:, 0], ids, mask, captions)
+        loss: Tensor = out.loss + told_apart + weight * supervision(states, batch)
         return loss
 
     def check() -> str:
         return "  ".join(f"{ground} {quality(model, tokenizer, ground)}" for ground in GROUNDS)
 
-    record = fit([model, supervision], loss_of, minutes=minutes, seed=seed, rate=rate, check=check, begin=begin)
+    record = fit(
+        [model, supervision, contrast], loss_of, minutes=minutes, seed=seed, rate=rate, check=check, begin=begin
+    )
     return model, record
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from turbo.zoo.contrast import CaptionBank
 from turbo.zoo.digits import preprocess
 from turbo.zoo.learning import Batch, Supervision, best_device, fit, options, plane_waves, save
 from turbo.zoo.paint import GROUNDS, Ground
@@ -16,7 +16,6 @@ from turbo.zoo.words import LENGTH, clip_tokenizer
 
 WIDTH, DEPTH, HEADS = 128, 6, 4
 VALIDATION = 250  # scenes of a look at the model
-BANK = 384  # captions of earlier batches that a step's images are told apart from, too
 
 
 def build(tokenizer: Any) -> Any:
@@ -67,52 +66,20 @@ def look(vision: Any, batch: Batch, seen: int) -> Tensor:
     return states  # the pooled CLS token alone is normalised again
 
 
-def contrast(image: Tensor, text: Tensor, same: Tensor, scale: Tensor) -> Tensor:
-    """Computes the contrastive loss where several captions of a batch may read the same.
-
-    Args:
-        image: `b d`, of length 1.
-        text: `m d`, of length 1; the first b belong to the images.
-        same: which texts fit which images, `b m`.
-        scale: of the cosines.
-
-    Returns:
-        The mean of both directions.
-    """
-    logits = scale * image @ text.T
-    target = same / same.sum(1, keepdim=True)
-    forth = functional.cross_entropy(logits, target)
-    square = same[:, : len(image)].T
-    back = functional.cross_entropy(logits[:, : len(image)].T, square / square.sum(1, keepdim=True))
-    mean: Tensor = (forth + back) / 2
-    return mean
-
-
 def train(minutes: float, seed: int, rate: float) -> tuple[Any, dict[str, Any]]:
     """Trains for a stretch of wall time and returns the model and a record of the run."""
     torch.manual_seed(seed)
     tokenizer = clip_tokenizer()
     device = best_device()
     model, supervision = build(tokenizer).train().to(device), Supervision(WIDTH).to(device)
-    held: tuple[Tensor, list[str]] = (torch.zeros(0, WIDTH, device=device), [])
+    bank = CaptionBank()
 
     def loss_of(batch: Batch, seen: int, weight: float) -> Tensor:
-        nonlocal held
         states = look(model.vision_model, batch, seen)
         image = model.visual_projection(model.vision_model.post_layernorm(states[:, 0]))
         captions = batch.scenes.captions()
-        text = functional.normalize(
-            model.get_text_features(**words(tokenizer, captions).to(device)).pooler_output.float(), dim=1
-        )
-        known = captions + held[1]
-        same = torch.tensor([[caption == other for other in known] for caption in captions], device=device).float()
-        loss = contrast(
-            functional.normalize(image.float(), dim=1),
-            torch.cat([text, held[0]]),
-            same,
-            model.logit_scale.exp().clamp(max=100),
-        )
-        held = torch.cat([text.detach(), held[0]])[:BANK], known[:BANK]
+        named = model.get_text_features(**words(tokenizer, captions).to(device)).pooler_output
+        loss = bank.loss(image, named, captions, model.logit_scale.exp())
         total: Tensor = loss + weight * supervision(states, batch)
         return total
 
