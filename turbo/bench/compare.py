@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import turbo
 from turbo.allocator import hold_allocator
+from turbo.bench.counting import count_flops
 from turbo.bench.memory import peak_memory
 from turbo.bench.timing import interleave
 from turbo.models import LoadedModel
@@ -110,7 +110,7 @@ def compare(
     with torch.inference_mode():
         for name in sides:
             with prepare(name):
-                gflops[name] = _gflops(call)
+                gflops[name] = count_flops(call) / 1e9
                 peaks[name] = peak_memory(call, images.device) / 1e6 if memory else 0.0
         seconds = interleave(
             dict.fromkeys(sides, call), rounds=rounds, prepare=prepare, device=images.device, on_round=on_round
@@ -137,12 +137,6 @@ def machine(device: torch.device) -> dict[str, Any]:
         "turbo": turbo.__version__,
         **versions,
     }
-
-
-def _gflops(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops()) / 1e9
 
 
 def _version(distribution: str) -> str | None:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 import turbo
+from turbo.allocator import hold_allocator
+from turbo.bench.folder import SETTINGS, claim
 from turbo.bench.prompts import Prompts
-from turbo.bench.timing import hold_allocator
 from turbo.errors import TurboError
 
 UNTOUCHED = "untouched"
@@ -139,19 +140,9 @@ def claim_folder(out: Path, record: Mapping[str, Any]) -> None:
     Raises:
         TurboError: other settings; the message names each that differs.
     """
-    path = out / "settings.json"
-    found = json.loads(path.read_text()) if path.exists() else None
-    wanted = json.loads(json.dumps(dict(record)))
-    if found is None:
-        if any((out / side).exists() for side in SIDES):
-            raise TurboError(f"{out} holds images and no settings.json: nobody can tell what made them; take another")
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=1) + "\n")
-    elif found != wanted:
-        names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-        held = ", ".join(f"{name}={found.get(name)!r}" for name in names)
-        asked = ", ".join(f"{name}={wanted.get(name)!r}" for name in names)
-        raise TurboError(f"{out} holds images made with {held}; asked for: {asked}. Take the same, or another folder")
+    if any((out / side).exists() for side in SIDES) and not (out / SETTINGS).exists():
+        raise TurboError(f"{out} holds images and no {SETTINGS}: nobody can tell what made them; take another")
+    claim(out, record, "images made")
 
 
 def image_path(out: Path, side: str, index: int) -> Path:

@@ -107,7 +107,7 @@ class S4:
 
     alpha: float = 0.25
     beta: float = 1.1
-    gamma: int = 5
+    gamma: float = 5
 
     def __post_init__(self) -> None:
         _require_weight("alpha", self.alpha)
@@ -115,5 +115,5 @@ class S4:
         _require(_is_number(self.gamma), "gamma", self.gamma, "a block's index, counted from 0 at the input")
 
     def __call__(self, candidates: Candidates) -> Tensor:
-        scale = self.beta ** abs(self.gamma - candidates.depth)
+        scale: float = self.beta ** abs(self.gamma - candidates.depth)
         return candidates.redundancy - scale * self.alpha * candidates.value

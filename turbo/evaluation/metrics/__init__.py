@@ -1,0 +1,1 @@
+"""The field's metrics, and how sure a figure is. Pure functions."""
