@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-import turbo
-from turbo.zoo.captioned import COLOURS as NAMES
-from turbo.zoo.captioned import NONE, captioned_scenes
+from turbo import viz
+from turbo.evaluation.paper.pictures import scene_changes, scene_prompts
 
-SCALE = 4
-SIDE = 32 * SCALE
-GAP, MARGIN, LINE = 4, 14, 15
 DRAWN, CHANGED = 4, 3  # pairs of text to image, of image to image
 COLOURS = {
     "s1": "#1f77b4",
@@ -89,33 +81,25 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 def draw_pairs(pipe: Any, path: Path, strategy: str, ratio: float, parts: Sequence[str]) -> None:
     """Text to image and image to image, left untouched and right turbo, with what was asked for underneath."""
-    _, captions, _ = captioned_scenes("test", DRAWN, 77, pairs=0.0)
-    scenes, _, labels = captioned_scenes("test", CHANGED, 78, pairs=0.0)
-    starts = [Image.fromarray(scene) for scene in scenes]
-    # The same scene in another colour.
-    other = replace(labels, colour=np.where(labels.colour == NONE, NONE, (labels.colour + 1) % len(NAMES)))
-    changes = other.captions()
-
-    def draw() -> list[Image.Image]:
-        seeds = [[torch.Generator().manual_seed(index) for index in range(count)] for count in (DRAWN, CHANGED)]
-        first = pipe(captions, generator=seeds[0]).images
-        return [*first, *pipe(changes, image=starts, strength=0.6, generator=seeds[1]).images]
-
-    untouched = draw()
-    with turbo.accelerated(pipe, strategy, ratio=dict.fromkeys(parts, ratio)):
-        merged = draw()
-    pairs = [list(pair) for pair in zip(untouched, merged, strict=True)]
-    triples = [[start, *pair] for start, pair in zip(starts, pairs[DRAWN:], strict=True)]
-    setting = f"{strategy}, {ratio:.0%} of the tokens of {', '.join(parts)} merged"
-    sheet = _sheet(
-        [
-            (f"Text to image. Left: untouched. Right: turbo ({setting}).", pairs[:DRAWN]),
-            ("Image to image. Left: the start. Middle: untouched. Right: turbo.", triples),
-        ],
-        [*captions, *changes],
+    starts, changes = scene_changes(CHANGED, 78)
+    options = {"ratio": dict.fromkeys(parts, ratio)}
+    drawn = viz.draw_pairs(pipe, scene_prompts(DRAWN, 77), strategy=strategy, options=options)
+    changed = viz.draw_pairs(
+        pipe,
+        changes,
+        starts=starts,
+        strategy=strategy,
+        options=options,
+        arguments={"strength": 0.6},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(256).save(path, optimize=True)
+    setting = f"{strategy}, {ratio:.0%} of the tokens of {', '.join(parts)} merged"
+    sheet = viz.draw_sheet(
+        [
+            (f"Text to image. Left: untouched. Right: turbo ({setting}).", drawn),
+            ("Image to image. Left: the start. Middle: untouched. Right: turbo.", changed),
+        ]
+    )
+    viz.save_sheet(path, sheet, colours=256)
 
 
 def difference(row: dict[str, Any], untouched: dict[int, dict[str, Any]], name: str) -> float | None:
@@ -140,24 +124,3 @@ def _line(rows: list[dict[str, Any]], untouched: dict[int, dict[str, Any]], name
         if values := [value for value in found if value is not None]:
             points.append((ratio, *spread(values)))
     return tuple(list(column) for column in zip(*points, strict=True))
-
-
-def _sheet(rows: list[tuple[str, list[list[Image.Image]]]], captions: Sequence[str]) -> Image.Image:
-    font = ImageFont.load_default(12)
-    widths = [len(groups) * (len(groups[0]) * (SIDE + GAP) - GAP + MARGIN) + MARGIN for _, groups in rows]
-    height = SIDE + 4 * LINE + MARGIN
-    sheet = Image.new("RGB", (max(widths), height * len(rows) + MARGIN), "white")
-    pen = ImageDraw.Draw(sheet)
-    asked = iter(captions)
-    for line, (title, groups) in enumerate(rows):
-        top, left = line * height + MARGIN, MARGIN
-        pen.text((left, top), title, "black", font)
-        for group in groups:
-            wide = len(group) * (SIDE + GAP) - GAP
-            for place, image in enumerate(group):
-                shown = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST)
-                sheet.paste(shown, (left + place * (SIDE + GAP), top + LINE + 4))
-            text = "\n".join(textwrap.wrap(next(asked), wide // 6))
-            pen.multiline_text((left, top + LINE + SIDE + 8), text, "black", font, spacing=2)
-            left += wide + MARGIN
-    return sheet

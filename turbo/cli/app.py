@@ -16,9 +16,11 @@ from rich.text import Text
 
 import turbo
 from turbo.cli import options as opt
+from turbo.cli.evaluate import evaluate
 from turbo.cli.generate import generate
 from turbo.cli.inspect import inspect
 from turbo.cli.progress import progress
+from turbo.cli.reproduce import app as reproduce
 from turbo.denoisers import OFFICIAL_UNETS, is_denoiser
 from turbo.errors import TurboError, TurboWarning
 from turbo.models import OFFICIAL, load_model
@@ -58,6 +60,8 @@ def bench(
     speedup: opt.Speedup = None,
     threshold: opt.Threshold = 0,
     min_tokens: opt.MinTokens = 0,
+    schedule: opt.ScheduleName = None,
+    destinations: opt.Destinations = None,
     adapter: opt.Adapter = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
@@ -77,10 +81,12 @@ def bench(
         raise TurboError(
             f"{', '.join(denoisers)}: time a pipeline with `turbo generate`, and a UNet with benchmarks/sd_unet.py"
         )
-    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens)
+    for name in models:
+        opt.check_destinations(destinations, name)
+    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise TurboError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
-    arguments["adapter"] = find_adapter(adapter)
+    arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
     sides: dict[str, dict[str, Any]] = {
         name: {"strategy": find_strategy(name), **arguments} for name in strategy or ["s1"]
     }
@@ -140,6 +146,10 @@ def check(
 
 
 app.command()(generate)
+
+app.command("eval")(evaluate)
+
+app.add_typer(reproduce, name="reproduce")
 
 
 def _write_results(path: Path, results: list[dict[str, Any]]) -> None:
