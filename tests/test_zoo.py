@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoProcessor
 
 import turbo
 from turbo import zoo
 from turbo.zoo import captioned
 from turbo.zoo.judge import SceneFeatures
+from turbo.zoo.paint import GROUNDS
+from turbo.zoo.questions import ask
 from turbo.zoo.scans import split_indices
+
+MODEL = {"README.md", "config.json", "model.safetensors"}
+TEXTS = {"processor_config.json", "tokenizer.json", "tokenizer_config.json", "training.json"}
 
 
 def accuracy(model, **accelerate) -> float:
@@ -34,6 +39,56 @@ def test_digits_are_read_and_merging_the_right_tokens_keeps_them():
     assert accuracy(model) >= 0.93
     assert accuracy(model, strategy="s1", drop=26) >= 0.92
     assert accuracy(model, strategy="random", drop=26) < accuracy(model, strategy="s1", drop=26) - 0.02
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_scenes_are_captioned_and_merging_the_right_tokens_keeps_that(ground):
+    """Whole captions, as `generate` writes them."""
+    model, scenes = zoo.load("blip-scenes"), zoo.draw_scenes("test", 60, seed=21, ground=ground)
+    tokenizer = AutoProcessor.from_pretrained(zoo.folder("blip-scenes")).tokenizer
+
+    def right() -> float:
+        with torch.inference_mode():
+            ids = model.generate(zoo.preprocess(scenes.images), max_length=32)
+        written = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return float(np.mean([text == caption for text, caption in zip(written, scenes.captions(), strict=True)]))
+
+    assert right() >= 0.88
+    with turbo.accelerated(model, speedup=1.5):
+        assert right() >= 0.85
+    with turbo.accelerated(model, "random", speedup=1.5):
+        assert right() < 0.8
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_questions_are_answered(ground):
+    model, scenes = zoo.load("blip-vqa-scenes"), zoo.draw_scenes("test", 60, seed=22, ground=ground)
+    tokenizer = AutoProcessor.from_pretrained(zoo.folder("blip-vqa-scenes")).tokenizer
+    right = []
+    for question in ask(scenes, seed=0, per_scene=1):
+        asked = tokenizer(question.text, return_tensors="pt").input_ids
+        pixels = zoo.preprocess(scenes.images[question.row][None])
+        ids = model.generate(asked, pixels, max_length=4)
+        right.append(tokenizer.decode(ids[0], skip_special_tokens=True) == question.answer)
+    assert np.mean(right) >= 0.88
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_scenes_find_their_captions(ground):
+    model, scenes = zoo.load("clip-scenes"), zoo.draw_scenes("test", 120, seed=23, ground=ground)
+    texts = AutoProcessor.from_pretrained(zoo.folder("clip-scenes")).tokenizer(
+        scenes.captions(), padding=True, return_tensors="pt"
+    )
+
+    def right() -> float:
+        with torch.inference_mode():
+            scores = model(pixel_values=zoo.preprocess(scenes.images), **texts).logits_per_image
+        captions = scenes.captions()
+        return float(np.mean([captions[best] == own for best, own in zip(scores.argmax(1), captions, strict=True)]))
+
+    assert right() >= 0.93
+    with turbo.accelerated(model, speedup=2.0):
+        assert right() >= 0.92
 
 
 def test_splits_are_disjoint_and_whole():
@@ -63,15 +118,21 @@ def test_unknown_names():
 @pytest.mark.parametrize(
     ("name", "limit", "files"),
     [
-        ("vit-digits", 2_000_000, {"README.md", "config.json", "model.safetensors"}),
-        ("scene-judge", 1_000_000, {"README.md", "config.json", "model.safetensors"}),
+        ("vit-digits", 2_000_000, MODEL | {"preprocessor_config.json"}),
+        ("clip-scenes", 5_000_000, MODEL | TEXTS),
+        ("blip-scenes", 5_000_000, MODEL | TEXTS | {"generation_config.json"}),
+        ("blip-vqa-scenes", 5_000_000, MODEL | TEXTS | {"generation_config.json"}),
+        ("scene-judge", 1_000_000, MODEL),
         ("t2i-scenes", 5_000_000, {"README.md", "model_index.json", "unet", "text_encoder", "tokenizer", "scheduler"}),
     ],
 )
-def test_shipped_weights_are_small(name, limit, files):
-    folder = Path(zoo.__file__).parent / "weights" / name
+def test_shipped_models_are_small_and_have_a_card(name, limit, files):
+    folder = zoo.folder(name)
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= limit
     assert {file.name for file in folder.iterdir()} == files
+    assert (folder / "README.md").read_text().startswith(f"# {name}\n")
+    # No folder of the machine that trained it.
+    assert not any("_name_or_path" in file.read_text() for file in folder.rglob("*.json"))
 
 
 def test_importing_the_zoo_imports_no_model_library():

@@ -32,7 +32,7 @@ ABOUT: dict[str, tuple[tuple[Task, ...], str, str]] = {
     "blip-scenes": (
         ("captioning",),
         "writes captions of scenes",
-        "the caption's negative log-likelihood",
+        "the caption's negative log-likelihood, and a contrastive loss on the CLS token",
     ),
     "blip-vqa-scenes": (
         ("vqa",),

@@ -5,7 +5,7 @@ some 6% of it. They stand in a row or in a column, and the caption names them in
 of a big blue three left of a small green seven".
 
 There are two kinds of ground. "plain" has textures and dull strokes, which are alike, so redundancy alone tells
-objects from ground. "distractors" adds 6 to 12 strokes in bright colours that no caption names: not redundant and yet
+objects from ground. "distractors" adds 12 to 24 strokes in bright colours that no caption names: not redundant and yet
 irrelevant, as most of a photograph is.
 """
 
@@ -41,7 +41,7 @@ SHARES = (0.3, 0.4, 0.3)  # of scenes with one, two and three objects
 CELLS = np.array([2, 3])  # patches along an object's side, for each of SIZES
 _RADII = ((6.8, 7.6), (10.6, 11.6))  # pixels, for each of SIZES
 _SHIFT = 1.0  # pixels that an object is off the patch grid, at most
-_DULL, _BRIGHT = (4, 8), (6, 12)  # strokes of a scene, least and most
+_DULL, _BRIGHT = (4, 8), (12, 24)  # strokes of a scene, least and most
 _BLOCK = 64  # scenes drawn at once: few enough for the canvas to stay in cache
 
 

@@ -1,0 +1,121 @@
+"""What turbo does without one of its parts, or with another in its place: contexts for `benchmarks/defaults.py`.
+
+None of these is an option of the library; each stands or falls by what is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from turbo.attention import proportional_attention
+from turbo.engine.trace import recording
+from turbo.fusion import Candidates, Strategy
+
+
+@dataclass(frozen=True)
+class PerPatch:
+    """A strategy that sees A of each of a token's patches, not of all of them together."""
+
+    strategy: Strategy
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """The priority of each source, ``b m``."""
+        each = replace(
+            candidates,
+            value=candidates.value / candidates.size,
+            partner_value=candidates.partner_value / candidates.partner_size,
+        )
+        return self.strategy(each)
+
+
+@dataclass(frozen=True)
+class BothEnds:
+    """S1 that protects destinations, too: the greater A of the two ends, or their sum, in place of the source's."""
+
+    alpha: float
+    sum: bool = False
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """The priority of each source, ``b m``."""
+        ends = candidates.value, candidates.partner_value
+        value = ends[0] + ends[1] if self.sum else torch.maximum(*ends)
+        return candidates.redundancy - self.alpha * value
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """`Bound` with less faith in A: E = -A^power (1 - R). Power 1 is `Bound`, power 0 is ToMe."""
+
+    power: float
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """The priority of each source, ``b m``."""
+        return -(candidates.value**self.power) * (1 - candidates.redundancy)
+
+
+@dataclass(frozen=True)
+class Blended:
+    """`Bound` where every token is worth something: E = -(floor + A)(1 - R). Floor 0 is `Bound`, a large one ToMe."""
+
+    floor: float
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """The priority of each source, ``b m``."""
+        return -(self.floor + candidates.value) * (1 - candidates.redundancy)
+
+
+@dataclass(frozen=True)
+class BlendedWard:
+    """`Ward` where every token is worth something."""
+
+    floor: float
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """The priority of each source, ``b m``."""
+        source, partner = candidates.value + self.floor, candidates.partner_value + self.floor
+        return -source * partner / (source + partner) * (1 - candidates.redundancy)
+
+
+@contextmanager
+def no_sizes(model: Any) -> Iterator[None]:
+    """Attention that counts a merged token once: log s is left out of the blocks' attention."""
+
+    def plain(query: Tensor, key: Tensor, value: Tensor, size: Tensor | None = None, **options: Any) -> Tensor:
+        return proportional_attention(query, key, value, **options)
+
+    with patch("turbo.engine.runners.proportional_attention", plain):
+        yield
+
+
+@contextmanager
+def sized_cross_attention(model: Any) -> Iterator[None]:
+    """Text that attends to merged tokens as to all their patches: log s in the cross-attention of BLIP's text side.
+
+    The model must be accelerated already.
+    """
+    text = model.text_encoder if hasattr(model, "text_encoder") else model.text_decoder.bert
+    with recording(model) as trace, ExitStack() as stack:
+
+        def biased(upstream: Any) -> Any:
+            def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+                if kwargs.get("encoder_hidden_states") is not None:
+                    size = trace.blocks[-1].size
+                    bias = size.log()[:, None, None, :]
+                    if len(bias) != len(hidden_states):  # several questions about an image, or several beams
+                        raise ValueError("one text for each image, please")
+                    kwargs["encoder_attention_mask"] = bias
+                return upstream(hidden_states, *args, **kwargs)
+
+            return forward
+
+        for layer in text.encoder.layer:
+            attention = layer.crossattention.self
+            stack.enter_context(patch.object(attention, "forward", biased(attention.forward)))
+        yield
