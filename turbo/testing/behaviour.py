@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -144,16 +145,21 @@ def check_threads_share_a_model(case: AdapterCase) -> None:
     def work(each: Mapping[str, Tensor], output: Tensor) -> None:
         start.wait()
         try:
-            for _ in range(3):
+            for _ in range(6):
                 require_close(case.run(model, each), output, "the output is another thread's or a mixture")
         except Exception as error:
             problems.append(str(error))
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, wanted, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns often, or on a busy machine they may never meet
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     require(
         not problems,
         f"threads disturb each other (a map keeps tensors on the block between qkv, project and mlp): {problems[:1]}",
