@@ -65,7 +65,7 @@ def bench(
     adapter: opt.Adapter = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: opt.Dtype = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here as well.")] = None,
 ) -> None:
@@ -84,8 +84,7 @@ def bench(
     for name in models:
         opt.check_destinations(destinations, name)
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise TurboError(f"--dtype {dtype}: must be float32, bfloat16 or float16")
+    opt.check_dtype(dtype)
     arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
     sides: dict[str, dict[str, Any]] = {
         name: {"strategy": find_strategy(name), **arguments} for name in strategy or ["s1"]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from turbo.evaluation.tasks.job import Decoding
     from turbo.models import LoadedModel
 
-DTYPES = ("float32", "bfloat16", "float16")
 console = Console()
 
 
@@ -77,7 +76,7 @@ def evaluate(
         str | None, typer.Option(help="What is drawn and compared; by default the task's main metric.")
     ] = None,
     adapter: opt.Adapter = None,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: opt.Dtype = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Measure quality and speed of a grid of settings: captions, answers, retrieval, classification."""
@@ -95,8 +94,7 @@ def evaluate(
     # What can be wrong is found before a model is loaded and data are read, which takes its time.
     if is_denoiser(model):
         raise TurboError(f"{model}: measure a pipeline that draws images with `turbo generate`")
-    if dtype not in DTYPES:
-        raise TurboError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    opt.check_dtype(dtype)
     settings = parse_grid(
         strategies,
         {"drop": drop, "ratio": ratio, "speedup": speedup},

@@ -13,13 +13,11 @@ from rich.table import Table
 
 from turbo.cli import options as opt
 from turbo.cli.progress import progress
-from turbo.errors import TurboError
 
 if TYPE_CHECKING:
     from turbo.bench.generate import Protocol
     from turbo.bench.prompts import Prompts
 
-DTYPES = ("float32", "bfloat16", "float16")
 console = Console()
 
 
@@ -47,7 +45,7 @@ def generate(
     clip: Annotated[str | None, typer.Option(help="CLIP model for the CLIP score, a folder or hub id.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Image i starts from seed + i.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: opt.Dtype = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Draw images untouched and accelerated, same prompts and seeds, in turn: FID, CLIP score, seconds per image."""
@@ -61,8 +59,7 @@ def generate(
     from turbo.denoisers import load_pipeline
 
     # Before anything is loaded or drawn, which takes its time.
-    if dtype not in DTYPES:
-        raise TurboError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    opt.check_dtype(dtype)
     function = find_strategy(strategy)
     wanted = {
         "ratio": ratio if parts is None else opt.parse_parts(parts, ratio),

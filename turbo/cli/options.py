@@ -49,6 +49,8 @@ Destinations = Annotated[
     ),
 ]
 
+DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Parts = Annotated[
     str | None,
     typer.Option(help="Of a denoiser, the parts that merge: self_attention,feed_forward=0.25,… (after = its ratio)."),
@@ -56,6 +58,12 @@ Parts = Annotated[
 MaxDownsample = Annotated[
     int | None, typer.Option(help="Of a denoiser, the coarsest resolution that merges: 1, 2, 4, …")
 ]
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a type of weights that there is not."""
+    if dtype not in DTYPES:
+        raise TurboError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
 
 
 def schedule(

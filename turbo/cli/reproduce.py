@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from turbo.cli import options as opt
 from turbo.cli.progress import progress
 from turbo.cli.reproduce_figures import figure1, figure2
 from turbo.cli.reproduce_merging import figure3
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from turbo.evaluation.paper.tables import PaperTable
     from turbo.models import LoadedModel
 
-DTYPES = ("float32", "bfloat16", "float16")
 WIDTHS = {220: ("bleu4", "cider", "nll"), 165: ("cider", "nll"), 0: ("cider",)}
 """Columns of a terminal -> the figures of each part that it has room for."""
 console = Console()
@@ -50,7 +50,6 @@ Batch = Annotated[int, typer.Option(min=1, help="Images at a time, and in what i
 Beams = Annotated[int | None, typer.Option(min=1, help="Of the search for a caption; by default 3.")]
 Timing = Annotated[bool, typer.Option(help="Time encoder and whole call, all rows in turn.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Times each row is timed, after one warm-up.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
 
 
@@ -77,7 +76,7 @@ def table1(
     beams: Beams = None,
     timing: Timing = True,
     rounds: Rounds = 7,
-    dtype: Dtype = "float32",
+    dtype: opt.Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     """Fusion strategies and their coefficients, on captions: B@4, CIDEr, NLL, images/s."""
@@ -105,7 +104,7 @@ def table2(
     beams: Beams = None,
     timing: Timing = True,
     rounds: Rounds = 7,
-    dtype: Dtype = "float32",
+    dtype: opt.Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     """Large Υ with and without a threshold, on captions: B@4, CIDEr, NLL, images/s."""
@@ -137,8 +136,7 @@ def _load(model: str, data: str, dtype: str, device: str) -> LoadedModel:
     from turbo.evaluation.tasks.choice import find_task
     from turbo.models import load_model
 
-    if dtype not in DTYPES:
-        raise TurboError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    opt.check_dtype(dtype)
     if is_denoiser(model):
         raise TurboError(f"{model} draws images: the tables are of captioners, zoo:blip-scenes or one of BLIP's")
     with progress(f"loading {model}"):

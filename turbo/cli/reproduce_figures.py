@@ -17,7 +17,6 @@ from turbo.errors import TurboError
 if TYPE_CHECKING:
     from turbo.viz import Panel
 
-DTYPES = ("float32", "bfloat16", "float16")
 FIRST = "zoo:t2i-scenes"
 
 Pipeline = Annotated[str, typer.Option(help="A folder or hub id of a diffusers pipeline, or zoo:t2i-scenes.")]
@@ -33,7 +32,6 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images per call; all at 
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the scheduler; by default the pipeline's own.")]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; by default the pipeline's own.")]
 Columns = Annotated[int | None, typer.Option(min=1, help="Pairs beside each other; all without it.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
 
 
@@ -52,7 +50,7 @@ def figure1(
     seed: Seed = 0,
     batch: Batch = None,
     columns: Columns = None,
-    dtype: Dtype = "float32",
+    dtype: opt.Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     """Text to image: left untouched, right with turbo, from the same noise."""
@@ -88,7 +86,7 @@ def figure2(
     seed: Seed = 0,
     batch: Batch = None,
     columns: Columns = None,
-    dtype: Dtype = "float32",
+    dtype: opt.Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     """Image to image: left the start, middle untouched, right with turbo, from the same noise."""
@@ -149,8 +147,7 @@ def _draw(work: dict[str, Any], starts: Sequence[Any] | None) -> list[Panel]:
     from turbo.viz import as_image_to_image, draw_pairs
 
     dtype, texts = work["dtype"], work["prompts"]
-    if dtype not in DTYPES:
-        raise TurboError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    opt.check_dtype(dtype)
     strategy = find_strategy(work["strategy"])
     with progress(f"loading {work['model']}"):
         pipe = load_pipeline(work["model"], getattr(torch, dtype)).to(work["device"])

@@ -234,6 +234,11 @@ def options(name: str, description: str | None, *, minutes: float, seed: int, ra
     return parser
 
 
+def command(module: str, chosen: argparse.Namespace) -> str:
+    """Says how a run of a training script (its module's name) can be repeated."""
+    return f"python -m turbo.zoo.{module} --minutes {chosen.minutes:g} --seed {chosen.seed} --rate {chosen.rate:g}"
+
+
 def save(model: nn.Module, processor: Any, record: dict[str, Any], out: Path) -> None:
     """Writes half-precision weights, the configuration, the processor and the run's record to a folder."""
     half = {name: weight.half() for name, weight in model.state_dict().items()}

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from turbo.zoo.contrast import CaptionBank
+from turbo.zoo.contrast import CaptionBank, wake_words
 from turbo.zoo.digits import preprocess
-from turbo.zoo.learning import Batch, Supervision, best_device, fit, options, plane_waves, save
+from turbo.zoo.learning import Batch, Supervision, best_device, command, fit, options, plane_waves, save
 from turbo.zoo.paint import GROUNDS, Ground
 from turbo.zoo.scenes import PATCH, SIDE, draw_scenes
 from turbo.zoo.words import LENGTH, bert_tokenizer
@@ -108,9 +108,7 @@ class Contrast(nn.Module):
             pad_token_id=tokenizer.pad_token_id,
         )
         self.text = CLIPTextModelWithProjection(config)
-        with torch.no_grad():
-            self.text.text_model.embeddings.token_embedding.weight.normal_(std=0.3)
-            self.text.text_model.embeddings.position_embedding.weight.normal_(std=0.1)
+        wake_words(self.text.text_model)
         self.image = nn.Linear(WIDTH, WIDTH, bias=False)
         self.scale = nn.Parameter(torch.tensor(2.66))
         self.bank = CaptionBank()
@@ -189,8 +187,7 @@ def main() -> None:
     parser.add_argument("--begin", type=float, default=0.0, help="share of the stages to leave out")
     chosen = parser.parse_args()
     model, record = train(chosen.minutes, chosen.seed, chosen.rate, chosen.start, chosen.begin)
-    run = f"--minutes {chosen.minutes:g} --seed {chosen.seed} --rate {chosen.rate:g}"
-    save(model, processor(), record | {"command": f"python -m turbo.zoo.train_blip_scenes {run}"}, chosen.out)
+    save(model, processor(), record | {"command": command("train_blip_scenes", chosen)}, chosen.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from turbo.zoo.digits import preprocess
-from turbo.zoo.learning import WEIGHTS, Batch, Supervision, best_device, fit, options, save
+from turbo.zoo.learning import WEIGHTS, Batch, Supervision, best_device, command, fit, options, save
 from turbo.zoo.paint import GROUNDS, Ground
 from turbo.zoo.questions import Question, ask
 from turbo.zoo.scenes import draw_scenes
@@ -98,8 +98,7 @@ def main() -> None:
     parser.add_argument("--captioner", type=Path, default=WEIGHTS / "blip-scenes")
     chosen = parser.parse_args()
     model, record = train(chosen.minutes, chosen.seed, chosen.rate, chosen.captioner)
-    run = f"--minutes {chosen.minutes:g} --seed {chosen.seed} --rate {chosen.rate:g}"
-    save(model, processor(), record | {"command": f"python -m turbo.zoo.train_blip_vqa_scenes {run}"}, chosen.out)
+    save(model, processor(), record | {"command": command("train_blip_vqa_scenes", chosen)}, chosen.out)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from turbo.zoo.contrast import CaptionBank
+from turbo.zoo.contrast import CaptionBank, wake_words
 from turbo.zoo.digits import preprocess
-from turbo.zoo.learning import Batch, Supervision, best_device, fit, options, plane_waves, save
+from turbo.zoo.learning import Batch, Supervision, best_device, command, fit, options, plane_waves, save
 from turbo.zoo.paint import GROUNDS, Ground
 from turbo.zoo.scenes import PATCH, SIDE, draw_scenes
 from turbo.zoo.words import LENGTH, clip_tokenizer
@@ -35,13 +35,12 @@ def build(tokenizer: Any) -> Any:
     model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=WIDTH))
     embeddings = model.vision_model.embeddings
     with torch.no_grad():
-        # Upstream's start is made for widths of 512 and more; a small model's patches and words are all alike.
+        # As of its words (`wake_words`): upstream's start leaves a small model's patches all alike.
         nn.init.normal_(embeddings.patch_embedding.weight, std=0.08)
         embeddings.class_embedding.normal_(std=0.02)
         embeddings.position_embedding.weight[0] = 0
         embeddings.position_embedding.weight[1:] = plane_waves(WIDTH)
-        model.text_model.embeddings.token_embedding.weight.normal_(std=0.3)
-        model.text_model.embeddings.position_embedding.weight.normal_(std=0.1)
+    wake_words(model.text_model)
     return model
 
 
@@ -115,8 +114,7 @@ def main() -> None:
     parser = options("clip-scenes", __doc__, minutes=45.0, seed=0, rate=1.5e-3)
     chosen = parser.parse_args()
     model, record = train(chosen.minutes, chosen.seed, chosen.rate)
-    run = f"--minutes {chosen.minutes:g} --seed {chosen.seed} --rate {chosen.rate:g}"
-    save(model, processor(), record | {"command": f"python -m turbo.zoo.train_clip_scenes {run}"}, chosen.out)
+    save(model, processor(), record | {"command": command("train_clip_scenes", chosen)}, chosen.out)
 
 
 if __name__ == "__main__":

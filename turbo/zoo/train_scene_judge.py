@@ -7,7 +7,6 @@ scene. The first part of the run trains it alone, on scenes of 16 x 16 pixels th
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -22,7 +21,7 @@ from torch.nn import functional
 
 from turbo.zoo.captioned import SIDE, SceneLabels, captioned_scenes, draw_with_ink, random_labels
 from turbo.zoo.judge import SceneJudge
-from turbo.zoo.learning import best_device, machine
+from turbo.zoo.learning import best_device, command, machine, options
 from turbo.zoo.paint import Images
 from turbo.zoo.scans import Split
 from turbo.zoo.words import KINDS, NONE
@@ -188,20 +187,13 @@ Agreement with the labels of 4,000 drawn scenes with digits never trained on
 
 def main() -> None:
     """Runs the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights" / "scene-judge")
-    options = parser.parse_args()
+    parser = options("scene-judge", __doc__, minutes=5.0, seed=0, rate=2e-3)
+    chosen = parser.parse_args()
     device = best_device()
-    judge, record = train(options.minutes, options.seed, options.rate, device)
-    record["command"] = (
-        f"python -m turbo.zoo.train_scene_judge --minutes {options.minutes:g} "
-        f"--seed {options.seed} --rate {options.rate:g}"
-    )
+    judge, record = train(chosen.minutes, chosen.seed, chosen.rate, device)
+    record["command"] = command("train_scene_judge", chosen)
     record["machine"] = machine()
-    save(judge, record, options.out)
+    save(judge, record, chosen.out)
 
 
 if __name__ == "__main__":

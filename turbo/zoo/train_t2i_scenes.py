@@ -10,7 +10,6 @@ What lets two CPU cores reach a useful model within an hour:
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from turbo.zoo.captioned import SIDE, WORDS, captioned_scenes
 from turbo.zoo.digits import preprocess
-from turbo.zoo.learning import best_device, machine
+from turbo.zoo.learning import best_device, command, machine, options
 from turbo.zoo.words import clip_tokenizer
 
 # Up to this share of the run's time: pixels of a scene's side, share of scenes with two objects, batch.
@@ -294,22 +293,15 @@ is for tests and measurements of token merging, and for nothing else: it knows {
 
 def main() -> None:
     """Runs the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=45.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights" / "t2i-scenes")
+    parser = options("t2i-scenes", __doc__, minutes=45.0, seed=0, rate=1.5e-3)
     parser.add_argument("--start", type=Path, help="a saved model to go on from")
     parser.add_argument("--done", type=float, default=0.0, help="share of the run that it has behind it")
-    options = parser.parse_args()
+    chosen = parser.parse_args()
     device = best_device()
-    record = train(options.minutes, options.seed, options.rate, device, options.out, options.start, options.done)
+    record = train(chosen.minutes, chosen.seed, chosen.rate, device, chosen.out, chosen.start, chosen.done)
     record["machine"] = machine()
-    record["command"] = (
-        f"python -m turbo.zoo.train_t2i_scenes --minutes {options.minutes:g} "
-        f"--seed {options.seed} --rate {options.rate:g}"
-    )
-    finish(record, options.out)
+    record["command"] = command("train_t2i_scenes", chosen)
+    finish(record, chosen.out)
 
 
 if __name__ == "__main__":

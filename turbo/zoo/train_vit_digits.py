@@ -12,7 +12,6 @@ Three tricks let two CPU cores reach a useful model in minutes:
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -26,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from turbo.zoo.digits import SIDE, digit_scenes, preprocess, scenes_with_ink
-from turbo.zoo.learning import best_device, machine, plane_waves
+from turbo.zoo.learning import best_device, command, machine, options, plane_waves
 from turbo.zoo.scans import Split
 
 PATCH = 4
@@ -247,20 +246,13 @@ The model is for tests and demonstrations of token merging, and for nothing else
 
 def main() -> None:
     """Runs the training from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=17.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights" / "vit-digits")
-    options = parser.parse_args()
+    parser = options("vit-digits", __doc__, minutes=17.0, seed=0, rate=2e-3)
+    chosen = parser.parse_args()
     device = best_device()
-    model, record = train(options.minutes, options.seed, options.rate, device)
-    record["command"] = (
-        f"python -m turbo.zoo.train_vit_digits --minutes {options.minutes:g} "
-        f"--seed {options.seed} --rate {options.rate:g}"
-    )
+    model, record = train(chosen.minutes, chosen.seed, chosen.rate, device)
+    record["command"] = command("train_vit_digits", chosen)
     record["machine"] = machine()
-    save(model, record, options.out)
+    save(model, record, chosen.out)
 
 
 if __name__ == "__main__":
