@@ -58,6 +58,26 @@ def value(query, keys, size, scale):
     return [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
+def running_value(own, assignments, momentum):
+    """The values ``n`` of the last block with what is left of the blocks before, each token followed by itself.
+
+    Args:
+        own: each block's own values, of the tokens that it sees.
+        assignments: for each block but the last, where its matching puts each of its tokens.
+        momentum: what is left of a value from one block to the next.
+    """
+    last = len(own) - 1
+    parts = [[] for _ in own[last]]
+    for block, values in enumerate(own):
+        weight = momentum ** (last - block) * (1 if block == 0 else 1 - momentum)
+        for token, share in enumerate(values):
+            place = token
+            for assignment in assignments[block:last]:
+                place = assignment[place]
+            parts[place].append(weight * share)
+    return [math.fsum(terms) for terms in parts]
+
+
 def score_block(compared, keys, query, size, *, protected, scale, relative, fuse):
     """Score one image: `compared` (``h n e``, keys or queries) makes the metric, ``fuse(R, A)`` the priority."""
     n = len(size)

@@ -14,12 +14,12 @@ from turbo.engine.round_trip.scores import attention_of_query, score_tokens
 from turbo.engine.round_trip.settings import RoundTripSettings
 from turbo.engine.score import match_tokens
 from turbo.fusion import S1, S2, Candidates
-from turbo.information import mutual_redundancy, semantic_value, token_metric
-from turbo.merging import merge, unmerge
+from turbo.information import mutual_redundancy, running_value, semantic_value, token_metric
+from turbo.merging import add_up, merge, unmerge
 from turbo.partition import parity
 from turbo.ratios import Ratios
-from turbo.schedule import Schedule
-from turbo.testing.generators import merges, normal, seeds, sizes_of
+from turbo.schedule import Schedule, most_mergeable
+from turbo.testing.generators import chains, merges, normal, seeds, sizes_of
 
 EPS = torch.finfo(torch.float64).eps
 COSINE = 32 * EPS
@@ -79,7 +79,7 @@ def scored(keys, query, size, strategy, units="relative", protected=0, scale=1.0
     """The candidates and the priority with which the engine scores these tokens."""
     settings_ = Settings(strategy, "it", Schedule(), "keys" if queries is None else "queries", units)
     arguments = {"drop": 0, "depth": 0, "protected": protected, "scale": scale, "settings": settings_}
-    return match_tokens(keys if queries is None else queries, keys, query, size, **arguments)[1:]
+    return match_tokens(keys if queries is None else queries, keys, query, size, **arguments)[1:3]
 
 
 # Redundancy
@@ -687,3 +687,136 @@ def test_the_mean_key_is_one_linear_map(example):
     tokens = token_metric(mean[:, None])
     best = (tokens[:, part.source] @ tokens[:, part.destination].transpose(1, 2)).gather(2, found.partner[..., None])
     agree(best[..., 0], wanted.redundancy, 2 * off)
+
+
+# Along depth
+
+momenta = st.one_of(st.sampled_from([0.0, 0.5]), st.floats(0, 1, exclude_max=True))
+
+
+@st.composite
+def journeys(draw):
+    """Each block's own values ``b n``, rows that sum to 1, at times nearly all on one token; the matchings between."""
+    x, _, chain = draw(chains())
+    loudness, seed = draw(st.sampled_from([0.0, 1.0, 30.0])), draw(seeds)
+    seen = [x.shape[1], *(matching.kept.shape[1] for matching in chain)]
+    return [(loudness * normal(seed + block, len(x), n)).softmax(1) for block, n in enumerate(seen)], chain
+
+
+def carried(own, chain, momentum):
+    """The running value in each block."""
+    values = [running_value(own[0], None, momentum)]
+    for value, matching in zip(own[1:], chain, strict=True):
+        values.append(running_value(value, add_up(values[-1], matching), momentum))
+    return values
+
+
+@given(journeys(), momenta, st.sampled_from([torch.float32, torch.float64]))
+def test_the_running_value_is_a_share(example, momentum, dtype):
+    """Proposition 1.22: V is not negative and sums to 1 in every block, and is at least (1-m) A after the first."""
+    own, chain = example
+    own = [value.to(dtype) for value in own]
+    roundings = 0
+    for block, value in enumerate(carried(own, chain, momentum)):
+        assert value.dtype == dtype
+        assert (value >= 0).all()
+        assert block == 0 or (value >= (1 - momentum) * own[block]).all()
+        roundings += own[0].shape[1] + 6  # of the softmax or the sums, the products and their sum
+        agree(value.sum(1), torch.ones(len(value), dtype=dtype), roundings * torch.finfo(dtype).eps)
+
+
+@given(journeys(), st.sampled_from([torch.float32, torch.float64]))
+def test_without_momentum_it_is_the_blocks_own(example, dtype):
+    """Proposition 1.22: with momentum 0, V is A bit for bit, whatever came before."""
+    own, chain = example
+    own = [value.to(dtype) for value in own]
+    for value, wanted in zip(carried(own, chain, 0.0), own, strict=True):
+        assert torch.equal(value, wanted)
+
+
+@given(journeys(), momenta)
+def test_each_block_counts_by_its_distance(example, momentum):
+    """Proposition 1.23: V in block l is what the tokens it consists of got in block j, times (1-m) m^(l-j), or m^l."""
+    own, chain = example
+    for block, value in enumerate(carried(own, chain, momentum)):
+        weights = [momentum**block] + [(1 - momentum) * momentum ** (block - j) for j in range(1, block + 1)]
+        assert abs(sum(weights) - 1) <= 8 * EPS
+        for b in range(len(value)):
+            assignments = [matching.assignment[b].tolist() for matching in chain]
+            wanted = reference.running_value([each[b].tolist() for each in own[: block + 1]], assignments, momentum)
+            # All terms are positive, so every rounding is relative to the sum; what underflows is lost.
+            rtol = 2 * (block + 1) * (own[0].shape[1] + 8) * EPS
+            torch.testing.assert_close(value[b].tolist(), wanted, rtol=rtol, atol=1e-300)
+
+
+@given(journeys(), momenta, st.data())
+def test_attention_once_given_is_not_forgotten_at_once(example, momentum, data):
+    """Proposition 1.23: a token that gets all attention in block j keeps (1-m) m^(l-j) of it in block l, or m^l."""
+    own, chain = example
+    block = data.draw(st.integers(0, len(own) - 1))
+    place = torch.full((len(own[0]), 1), data.draw(st.integers(0, own[block].shape[1] - 1)))
+    own[block] = torch.zeros_like(own[block]).scatter(1, place, 1.0)
+    kept = 1.0 if block == 0 else 1 - momentum
+    values = carried(own, chain, momentum)
+    for later in range(block, len(own)):
+        assert (values[later].gather(1, place) >= kept * (1 - 16 * (later + 1) * EPS) - 1e-300).all()
+        kept *= momentum
+        if later < len(chain):
+            place = chain[later].assignment.gather(1, place)
+
+
+@given(merges(), seeds, st.integers(1, 3), momenta)
+def test_when_duplicates_merge_does_not_matter(example, seed, blocks, momentum):
+    """Proposition 1.24: tokens with equal keys have, merged early, the sum of the V that they have until they merge."""
+    x, size, matching = example
+    batch, n, width = x.shape
+    late = (x / x.abs().max()).sum(2).softmax(1)  # V as it was before the two ways part
+    early = add_up(late, matching)
+    size, merged_size = size.double(), add_up(size.double(), matching)
+    allowed = 4 * n * EPS
+    for block in range(blocks):
+        merged = normal(seed + 2 * block, batch, 2, matching.kept.shape[1], width)
+        keys = torch.stack([unmerge(head, matching.assignment) for head in merged.unbind(1)], 1)
+        query = normal(seed + 2 * block + 1, batch, 2, 1, width)
+        late = running_value(semantic_value(query, keys, size), late, momentum)
+        early = running_value(semantic_value(query, merged, merged_size), early, momentum)
+        allowed += 2 * slack(query, keys, merged_size) * n
+        agree(early, add_up(late, matching), allowed)
+
+
+@given(seeds, st.integers(5, 14), st.integers(0, 2), momenta, st.booleans(), st.data())
+def test_several_blocks_score_as_defined(seed, n, protected, momentum, relative, data):
+    """Proposition 1.25: in each of several blocks, A of both ends is that of a reference that follows every token."""
+    batch, heads, width, scale = 2, 2, 3, 0.7
+    halves = data.draw(st.sampled_from(["parity", "ordered", "alternating"]))
+    units = "relative" if relative else "probability"
+    settings_ = Settings(S1(0.3), "it", Schedule(), "keys", units, halves, momentum)
+    size = before = None
+    own, assignments = [[] for _ in range(batch)], [[] for _ in range(batch)]
+    for depth in range(3):
+        if not most_mergeable(n, protected):
+            break
+        k, query = normal(seed + depth, batch, heads, n, width), normal(seed + depth + 9, batch, heads, 1, width)
+        drop = data.draw(st.integers(1, most_mergeable(n, protected)))
+        found = match_tokens(
+            k, k, query, size, before, drop=drop, depth=depth, protected=protected, scale=scale, settings=settings_
+        )
+        odd = halves == "alternating" and depth % 2 == 1
+        sources = [i for i in range(protected, n) if i % 2 == odd]
+        destinations = [i for i in range(protected, n) if i % 2 != odd]
+        for b in range(batch):
+            sizes = [1.0] * n if size is None else size[b].tolist()
+            own[b].append(reference.value(query[b, :, 0].tolist(), k[b].tolist(), sizes, scale))
+            wanted = reference.running_value(own[b], assignments[b], momentum)
+            given_ = [n * share if relative else share for share in wanted]
+            vectors = reference.metric(k[b].tolist())
+            best = reference.redundancy([vectors[i] for i in sources], [vectors[j] for j in destinations])
+            close = {"atol": 1e-12 * n, "rtol": 1e-10}
+            torch.testing.assert_close(found.value[b].tolist(), wanted, **close)
+            torch.testing.assert_close(found.candidates.value[b].tolist(), [given_[i] for i in sources], **close)
+            partners = [given_[destinations[j]] for _, j in best]
+            torch.testing.assert_close(found.candidates.partner_value[b].tolist(), partners, **close)
+            assignments[b].append(found.matching.assignment[b].tolist())
+        before = add_up(found.value, found.matching)
+        size = add_up(torch.ones(batch, n, dtype=torch.float64) if size is None else size, found.matching)
+        n -= drop

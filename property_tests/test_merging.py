@@ -1,5 +1,7 @@
 """Page 4, merging and sizes: what a merge keeps, what it loses, and how exact it is."""
 
+from fractions import Fraction
+
 import pytest
 import reference_merging as reference
 import sympy
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turbo.matching import Matching
-from turbo.merging import merge, unmerge
+from turbo.merging import add_up, merge, unmerge
 from turbo.testing.generators import chains, merges, normal, seeds, sizes_of
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -311,3 +313,46 @@ def test_no_size_means_one_patch_each(example):
     by_default, by_ones = merge(x, matching), merge(x, matching, torch.ones(x.shape[:2]))
     assert torch.equal(by_default[0], by_ones[0])
     assert torch.equal(by_default[1], by_ones[1])
+
+
+@given(merges(), seeds, st.sampled_from([torch.float32, torch.float64]), st.booleans())
+def test_amounts_add_up(example, seed, dtype, whole):
+    """Proposition 4.13: each place gets its group's sum: whole numbers exactly, others to a rounding per source."""
+    x, size, matching = example
+    shares = normal(seed, *x.shape[:2]).exp()
+    amount = (size * shares.sub(1).sign() if whole else shares).to(dtype)  # some of the whole numbers are negative
+    found = add_up(amount, matching)
+    assert found.dtype == dtype
+    unit = Fraction(torch.finfo(dtype).eps) / 2
+    for b, row in enumerate(found.tolist()):
+        groups = [[] for _ in row]
+        for token, place in enumerate(matching.assignment[b].tolist()):
+            groups[place].append(Fraction(amount[b, token].item()))
+        for value, members in zip(row, groups, strict=True):
+            exact, factor = sum(members), 1 if whole else (1 + unit) ** (len(members) - 1)
+            assert exact * (2 - factor) <= value <= exact * factor  # (1-u)^k is at least 2 - (1+u)^k
+        if whole:
+            assert sum(row) == amount[b].sum()
+
+
+@given(merges())
+def test_sizes_are_amounts(example):
+    """Proposition 4.13: the sizes that `merge` returns are those of its tokens, added up; one each by default."""
+    x, size, matching = example
+    assert torch.equal(merge(x, matching, size)[1], add_up(size, matching))
+    assert torch.equal(merge(x, matching)[1], add_up(torch.ones(x.shape[:2]), matching))
+
+
+@given(chains(), seeds)
+def test_amounts_add_up_along_all_merges(chain, seed):
+    """Proposition 4.13: after several matchings a token has the sum of the first tokens that are led to it."""
+    x, _, matchings = chain
+    amount = first = torch.randint(-99, 100, x.shape[:2], generator=torch.Generator().manual_seed(seed)).double()
+    for matching in matchings:
+        amount = add_up(amount, matching)
+    _, _, places = merge_all(x, matchings)
+    for b, row in enumerate(amount.tolist()):
+        wanted = [0.0] * len(row)
+        for token, place in enumerate(places[b].tolist()):
+            wanted[place] += first[b, token].item()
+        assert row == wanted

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turbo.drops import SHAPES, top_level
+from turbo.drops import SHAPES, share_out, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
 from turbo.fusion import S1, Candidates
@@ -46,7 +46,7 @@ def asked_of(schedule, n, blocks, depth, seen):
     if schedule.ratio is not None:
         return round(schedule.ratio * seen)
     if schedule.drop is None:
-        return round(0.625 * n / blocks)
+        return share_out("decreasing", round(0.55 * n), blocks)[depth]
     return schedule.drop if isinstance(schedule.drop, int) else schedule.drop[depth]
 
 
@@ -222,14 +222,16 @@ def test_the_rounding_of_a_ratio_adds_up_by_algebra():
 
 
 @given(st.integers(2, 2000), st.integers(1, 40), st.integers(0, 3), limits)
-def test_by_default_three_eighths_are_left(n, blocks, protected, min_tokens):
-    """Proposition 6.9: at least 3/8 N - L/2 tokens are left, and at most 3/8 N + L/2 where no limit is in the way."""
-    tokens = Schedule(min_tokens=min_tokens).plan(n, blocks, protected).tokens
-    assert tokens[-1] >= Fraction(3 * n, 8) - Fraction(blocks, 2)
-    free, drop = Schedule().plan(n, blocks, protected), round(Fraction(5 * n, 8 * blocks))
-    if (blocks + 1) * drop <= n - protected:
-        assert free.tokens[-1] == n - blocks * drop
-        assert abs(free.tokens[-1] - Fraction(3 * n, 8)) <= Fraction(blocks, 2)
+def test_by_default_nine_twentieths_are_left(n, blocks, protected, min_tokens):
+    """Proposition 6.9: 11/20 of the tokens merge, ever fewer at a time, and no more where a limit is in the way."""
+    merged = round(0.55 * n)
+    assert abs(merged - Fraction(11 * n, 20)) <= Fraction(1, 2)
+    assert Schedule(min_tokens=min_tokens).plan(n, blocks, protected).tokens[-1] >= n - merged
+    free = Schedule().plan(n, blocks, protected)
+    assert list(free.counts) == sorted(free.counts, reverse=True)
+    if blocks >= 2 and n >= 22 + 12 * protected:
+        assert sum(free.counts) == merged
+        assert not free.notes
 
 
 @given(st.data(), st.integers(2, 80), st.integers(1, 6), st.integers(0, 3), limits)

@@ -4,7 +4,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from turbo.drops import SHAPES, constant, decreasing, early, increasing, top_level
+from turbo.drops import SHAPES, constant, decreasing, early, increasing, share_out, top_level
 from turbo.levels import find_level, first_level, last_levels, rungs
 
 
@@ -15,6 +15,16 @@ def token(blocks, whole):
 
 def test_the_names():
     assert {"constant": constant, "decreasing": decreasing, "increasing": increasing, "early": early} == SHAPES
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("tokens", "blocks"), [(0, 3), (1, 1), (7, 2), (108, 6), (5, 12), (12345, 31)])
+def test_so_many_tokens_in_all(name, tokens, blocks):
+    counts = share_out(name, tokens, blocks)
+    assert sum(counts) == tokens
+    weights = {"constant": [1] * blocks, "early": [1] + [0] * (blocks - 1), "increasing": [*range(1, blocks + 1)]}
+    line = weights.get(name, [*range(blocks, 0, -1)])
+    assert all(abs(count - tokens * weight / sum(line)) < 1 for count, weight in zip(counts, line, strict=True))
 
 
 @pytest.mark.parametrize("name", SHAPES)

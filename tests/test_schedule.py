@@ -253,11 +253,13 @@ def test_asking_for_anything_is_on(options):
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(197, 12), (577, 24), (4096, 8), (50, 12), (49, 5), (20, 2)])
-def test_by_default_five_eighths_merge(n, blocks):
+def test_by_default_more_than_half_merge_ever_fewer_at_a_time(n, blocks):
     plan = Schedule().plan(n, blocks, protected=1)
-    assert plan.counts == (round(0.625 * n / blocks),) * blocks
+    assert sum(plan.counts) == round(0.55 * n)
     assert plan.notes == ()
-    assert abs(plan.tokens[-1] - 0.375 * n) <= blocks / 2
+    assert list(plan.counts) == sorted(plan.counts, reverse=True)
+    for depth, count in enumerate(plan.counts):
+        assert abs(count - 0.55 * n * 2 * (blocks - depth) / blocks / (blocks + 1)) <= 2
 
 
 def test_the_default_has_limits_too():

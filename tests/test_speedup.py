@@ -2,7 +2,8 @@
 
 import pytest
 
-from turbo.drops import DEFAULT_SHAPE, SHAPES, top_level
+from turbo import defaults
+from turbo.drops import SHAPES, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
 from turbo.schedule import Plan, Schedule
@@ -82,7 +83,7 @@ def test_twice_as_fast_by_name(schedule, counts):
 
 
 def test_decreasing_is_the_default():
-    assert DEFAULT_SHAPE == "decreasing"
+    assert defaults.SCHEDULE == "decreasing"
     by_name = Schedule(speedup=2, schedule="decreasing").plan(197, 12, protected=1, flops=VIT_B)
     assert Schedule(speedup=2).plan(197, 12, protected=1, flops=VIT_B) == by_name
 

@@ -13,13 +13,6 @@ from typing import Literal
 
 Shape = Literal["constant", "decreasing", "increasing", "early"]
 
-DEFAULT_SHAPE: Shape = "decreasing"
-"""What a speed-up uses if no schedule is named.
-
-Measurement chose it, and only measurement should change it: at equal FLOPs decreasing counts cost less quality than
-constant ones.
-"""
-
 
 def constant(level: int, blocks: int) -> list[int]:
     """About the same count in every block: no two differ by more than one token.
@@ -81,6 +74,17 @@ def top_level(name: str, n: int, blocks: int) -> int:
     while SHAPES[name](level, blocks)[0] < n:
         level *= 2
     return level
+
+
+def share_out(name: str, tokens: int, blocks: int) -> list[int]:
+    """The counts of a schedule that asks for so many tokens in all.
+
+    Examples:
+        >>> share_out("decreasing", 108, blocks=6)
+        [31, 26, 20, 16, 10, 5]
+    """
+    levels_per_token = {"constant": 2 * blocks**2, "early": 1}.get(name, blocks**2 * (blocks + 1))
+    return SHAPES[name](tokens * levels_per_token, blocks)
 
 
 def _spread(level: int, weights: Sequence[int]) -> list[int]:

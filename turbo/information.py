@@ -87,6 +87,28 @@ def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: floa
     return scores.softmax(dim=-1).mean(dim=1)
 
 
+def running_value(value: Tensor, before: Tensor | None, momentum: float) -> Tensor:
+    """Semantic value averaged over the blocks so far: `momentum` of what came before, the rest of this block's.
+
+    One block's class token looks for what that block needs, and with few heads the others get nearly nothing: a
+    token that a later block needs may be worthless in this one. Merging adds the values of what merges
+    (`turbo.merging.add_up`), as it does the attention to duplicates (Proposition 1.11).
+
+    Args:
+        value: ``b n``, this block's (see `semantic_value`).
+        before: ``b n``, the running value of the blocks before, of the same tokens; None in the first block.
+        momentum: 0 takes this block's alone.
+
+    Returns:
+        ``b n``, not negative, each row sums to 1.
+
+    Examples:
+        >>> running_value(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]), 0.5)
+        tensor([[0.7500, 0.2500]])
+    """
+    return value if before is None else momentum * before + (1 - momentum) * value
+
+
 def _one_row(query: Tensor, keys: Tensor) -> Tensor:
     """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys."""
     if keys.stride(1) > keys.stride(2):  # heads outside tokens: what a batched product wants

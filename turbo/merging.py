@@ -14,6 +14,27 @@ def _rows(index: Tensor, n: int) -> Tensor:
     return (index + offset).flatten()
 
 
+def add_up(amount: Tensor, matching: Matching) -> Tensor:
+    """What each merged token holds of an amount that its tokens bring along: sizes, shares of attention.
+
+    Args:
+        amount: ``b n``.
+        matching: which tokens merge.
+
+    Returns:
+        ``b n-r``; each row's sum is as before.
+
+    Examples:
+        >>> from turbo.matching import select
+        >>> from turbo.partition import parity
+        >>> m = select(torch.tensor([[1.0]]), torch.tensor([[0]]), 1, parity(3, protected=1))
+        >>> add_up(torch.tensor([[0.5, 0.25, 0.25]]), m)
+        tensor([[0.5000, 0.5000]])
+    """
+    receiver = matching.assignment.gather(1, matching.merged)
+    return amount.gather(1, matching.kept).scatter_add(1, receiver, amount.gather(1, matching.merged))
+
+
 def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Replace each group of matched tokens by its size-weighted mean (supplement, section 1.1).
 
@@ -41,7 +62,7 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
     left = matching.kept.shape[1]
     receiver = matching.assignment.gather(1, matching.merged)
     merged_size = size.gather(1, matching.merged)
-    new_size = size.gather(1, matching.kept).scatter_add(1, receiver, merged_size)
+    new_size = add_up(size, matching)
 
     flat = x.reshape(batch * n, width)
     weight = (merged_size / new_size.gather(1, receiver)).to(x.dtype).reshape(-1, 1)

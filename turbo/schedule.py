@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from turbo.drops import DEFAULT_SHAPE, SHAPES, Shape, top_level
+from turbo import defaults
+from turbo.drops import SHAPES, Shape, share_out, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
 from turbo.levels import find_level
 
-DEFAULT_MERGED_SHARE = 0.625
 """With nothing asked for, about this share of the tokens has merged after the last block."""
 
 
@@ -40,7 +40,7 @@ class Schedule:
         speedup: wanted factor by which the blocks' FLOPs fall, above 1.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this; the last one is clipped.
-        schedule: how a speedup is spread over the blocks, by name (see `turbo.drops`); None takes DEFAULT_SHAPE.
+        schedule: how a speedup is spread over the blocks, by name (see `turbo.drops`); None takes the default.
 
     Examples:
         >>> Schedule(drop=8).plan(n=50, blocks=3, protected=1).tokens
@@ -117,7 +117,7 @@ class Schedule:
             # Rounding may not exceed what the ratio's bound of one half allows once tokens are protected.
             return [lambda left: min(round(ratio * left), most_mergeable(left, protected))] * blocks
         if self.drop is None:
-            drops = [round(DEFAULT_MERGED_SHARE * n / blocks)] * blocks
+            drops = share_out(defaults.SCHEDULE, round(defaults.MERGED_SHARE * n), blocks)
         else:
             drops = [self.drop] * blocks if isinstance(self.drop, int) else list(self.drop)
             if max(drops) >= n:
@@ -157,7 +157,7 @@ class Schedule:
 
     def _plan_speedup(self, n: int, protected: int, flops: list[BlockFlops]) -> Plan:
         """The first plan of the named schedule that reaches the factor."""
-        name, speedup = self.schedule or DEFAULT_SHAPE, self.speedup
+        name, speedup = self.schedule or defaults.SCHEDULE, self.speedup
         assert speedup is not None
         plan, _ = self._search(name, speedup, n, protected, flops)
         if plan is None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import turbo
+from turbo import defaults
 from turbo.allocator import hold_allocator
 from turbo.bench.folder import SETTINGS, claim
 from turbo.bench.prompts import Prompts
@@ -54,7 +55,7 @@ class Protocol:
     guidance: float | None = None
     dtype: str = "float32"
     device: str = "cpu"
-    strategy: str = "s1"
+    strategy: str = defaults.STRATEGY
     options: Mapping[str, Any] | None = None
 
     def arguments(self) -> dict[str, Any]:

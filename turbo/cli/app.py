@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import turbo
+from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.evaluate import evaluate
 from turbo.cli.generate import generate
@@ -87,7 +88,7 @@ def bench(
     opt.check_dtype(dtype)
     arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
     sides: dict[str, dict[str, Any]] = {
-        name: {"strategy": find_strategy(name), **arguments} for name in strategy or ["s1"]
+        name: {"strategy": find_strategy(name), **arguments} for name in strategy or [defaults.STRATEGY]
     }
     results = []
     for name in models:

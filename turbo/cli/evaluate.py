@@ -51,6 +51,9 @@ def evaluate(
     destinations: Annotated[str | None, typer.Option(help="Which tokens may receive others: parity,ordered,…")] = None,
     metric: Annotated[str | None, typer.Option(help="What tokens are compared by: keys,queries.")] = None,
     units: Annotated[str | None, typer.Option(help="Units of the semantic value: relative,probability.")] = None,
+    momentum: Annotated[
+        str | None, typer.Option(help="Shares of the semantic value that come from the blocks before: 0,0.5,…")
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="captioning, vqa, retrieval or classification; by default what fits.")
     ] = None,
@@ -105,6 +108,7 @@ def evaluate(
             "destinations": destinations,
             "metric": metric,
             "semantic_units": units,
+            "momentum": momentum,
         },
         adapter,
     )

@@ -38,8 +38,7 @@ def parse_grid(
     values: dict[str, list[Any]] = {name: parse_list(name, text, parsers[name]) for name, text in given.items()}
     for name, text in axes.items():
         if text is not None:
-            parse: Callable[[str], Any] = int if name in ("threshold", "min_tokens") else str
-            values[name] = parse_list("units" if name == "semantic_units" else name, text, parse)
+            values[name] = parse_list("units" if name == "semantic_units" else name, text, _NUMBERS.get(name, str))
     for amount in values.get("drop", []) + values.get("ratio", []) + values.get("speedup", []):
         Schedule(**{next(iter(given)): amount})  # says what is wrong with it, before a model is loaded
     if adapter is not None:
@@ -48,6 +47,9 @@ def parse_grid(
     if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
         raise TurboError(f"--strategies {strategies}: {', '.join(twice)} stands there twice")
     return make_grid({spec: find_strategy(spec) for spec in specs}, values)
+
+
+_NUMBERS: dict[str, Callable[[str], Any]] = {"threshold": int, "min_tokens": int, "momentum": float}
 
 
 def parse_list(name: str, text: str, parse: Callable[[str], T]) -> list[T]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import turbo
+from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.progress import progress
 from turbo.denoisers import OFFICIAL_UNETS, build_unet, is_denoiser, load_pipeline
@@ -23,7 +24,7 @@ console = Console()
 
 def inspect(
     model: opt.Model,
-    strategy: opt.Strategy = "s1",
+    strategy: opt.Strategy = defaults.STRATEGY,
     drop: opt.Drop = None,
     ratio: opt.Ratio = None,
     speedup: opt.Speedup = None,

@@ -7,8 +7,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from turbo import defaults
 from turbo.denoisers import is_denoiser
-from turbo.drops import DEFAULT_SHAPE, SHAPES
+from turbo.drops import SHAPES
 from turbo.engine.round_trip.partition import Destinations as GridDestinations
 from turbo.errors import TurboError
 from turbo.partition import Halves
@@ -39,7 +40,9 @@ Threshold = Annotated[int, typer.Option(help="Merge only while the sequence is a
 MinTokens = Annotated[int, typer.Option(help="Never leave fewer tokens than this.")]
 ScheduleName = Annotated[
     str | None,
-    typer.Option(help=f"In which blocks the tokens of a --speedup merge: {', '.join(SHAPES)}; else {DEFAULT_SHAPE}."),
+    typer.Option(
+        help=f"In which blocks the tokens of a --speedup merge: {', '.join(SHAPES)}; else {defaults.SCHEDULE}."
+    ),
 ]
 Destinations = Annotated[
     str | None,

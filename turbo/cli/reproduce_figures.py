@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.pictures import write_picture
 from turbo.cli.progress import progress
@@ -40,7 +41,7 @@ def figure1(
     out: Out = Path("out/reproduce"),
     prompts: PromptFile = None,
     count: Count = None,
-    strategy: opt.Strategy = "s1",
+    strategy: opt.Strategy = defaults.STRATEGY,
     ratio: Ratio = 0.5,
     parts: opt.Parts = None,
     max_downsample: opt.MaxDownsample = None,
@@ -77,7 +78,7 @@ def figure2(
     prompts: PromptFile = None,
     count: Count = None,
     strength: Annotated[float, typer.Option(help="Share of the steps that change the image, up to 1.")] = 0.6,
-    strategy: opt.Strategy = "s1",
+    strategy: opt.Strategy = defaults.STRATEGY,
     ratio: Ratio = 0.5,
     parts: opt.Parts = None,
     max_downsample: opt.MaxDownsample = None,

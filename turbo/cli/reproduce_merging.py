@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.pictures import write_picture
 from turbo.cli.progress import progress
@@ -31,7 +32,7 @@ def figure3(
     count: Annotated[int, typer.Option(min=1, help="Images of each part of the data.")] = 2,
     split: Annotated[str, typer.Option(help="test, validation or train, where the data have it.")] = "test",
     seed: Annotated[int, typer.Option(min=0, help="Of the zoo's scenes.")] = 0,
-    strategy: opt.Strategy = "s1",
+    strategy: opt.Strategy = defaults.STRATEGY,
     drop: opt.Drop = None,
     ratio: opt.Ratio = None,
     speedup: opt.Speedup = None,

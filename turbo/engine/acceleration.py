@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from turbo import defaults
 from turbo.adapters.base import ResidualBlock, Restore, Site
 from turbo.engine.measure import measure_blocks
 from turbo.errors import TurboError, TurboWarning
@@ -38,7 +39,8 @@ class Settings:
     schedule: Schedule
     metric: Metric
     semantic_units: Literal["relative", "probability"]
-    destinations: Halves = "parity"
+    destinations: Halves = defaults.DESTINATIONS
+    momentum: float = defaults.MOMENTUM
 
 
 class Flow(NamedTuple):
@@ -48,12 +50,14 @@ class Flow(NamedTuple):
         depth: index of the block that comes next.
         counts: tokens each block merges.
         size: ``b n``, patches per token; None while nothing has merged.
+        value: ``b n``, running semantic value; None while nothing has merged, and where no block asks for it.
         assignment: ``b N`` int64, each entering token's present position; None where nobody needs it.
     """
 
     depth: int
     counts: tuple[int, ...]
     size: Tensor | None
+    value: Tensor | None
     assignment: Tensor | None
 
 
@@ -134,7 +138,7 @@ class Acceleration:
             if not compiling:
                 self._require_device(x)
                 self.last_n = x.shape[1]
-            return Flow(0, self.plan(x.shape[1]).counts, None, None)
+            return Flow(0, self.plan(x.shape[1]).counts, None, None, None)
         if not compiling and torch.is_grad_enabled() and (known := self.entries.flows.get(x)) is not None:
             flow: Flow = known
             return flow

@@ -18,7 +18,9 @@ from turbo.engine.acceleration import Acceleration, Flow
 from turbo.engine.score import match_tokens
 from turbo.engine.trace import BlockTrace
 from turbo.errors import TurboError
-from turbo.merging import merge, unmerge
+from turbo.merging import add_up, merge, unmerge
+
+_Step = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
 class Runner:
@@ -110,51 +112,51 @@ class BlockRunner(Runner):
         drop = flow.counts[self.depth]
         recompute = self.block.checkpointing()
         if recompute is None:
-            x, size, assignment = self._step(x, flow.size, drop)
+            x, size, value, assignment = self._step(x, flow.size, flow.value, drop)
         else:
-            x, size, assignment = recompute(self._step, x, flow.size, drop)
+            x, size, value, assignment = recompute(self._step, x, flow.size, flow.value, drop)
         if not self.acceleration.tracks:
             assignment = None
         elif assignment is None:
             assignment = flow.assignment
         elif flow.assignment is not None:
             assignment = assignment.gather(1, flow.assignment)
-        self.acceleration.leave(Flow(self.depth + 1, flow.counts, size, assignment))
+        self.acceleration.leave(Flow(self.depth + 1, flow.counts, size, value, assignment))
         return x
 
-    def _step(self, x: Tensor, size: Tensor | None, drop: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The block's arithmetic: ``b n d`` -> ``b n-drop d``, the new sizes, and where each token went."""
+    def _step(self, x: Tensor, size: Tensor | None, value: Tensor | None, drop: int) -> _Step:
+        """The block's arithmetic: ``b n d`` -> ``b n-drop d``, new sizes and values, and where each token went."""
         # A function of its own, so that q, k and v are gone before the MLP needs its memory.
-        x, size, assignment = self._attend_and_merge(x, size, drop)
-        return x + self.block.mlp(x), size, assignment
+        x, size, value, assignment = self._attend_and_merge(x, size, value, drop)
+        return x + self.block.mlp(x), size, value, assignment
 
-    def _attend_and_merge(
-        self, x: Tensor, size: Tensor | None, drop: int
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _attend_and_merge(self, x: Tensor, size: Tensor | None, value: Tensor | None, drop: int) -> _Step:
         block = self.block
         q, k, v = block.qkv(x)
         dropout = block.dropout() if block.module.training else 0.0
         y = proportional_attention(q, k, v, size, scale=block.scale, dropout=dropout)
         x = x + block.project(y.transpose(1, 2).flatten(2))
-        return self._merge(x, q, k, size, drop) if drop else (x, size, None)
+        return self._merge(x, q, k, size, value, drop) if drop else (x, size, value, None)
 
-    def _merge(self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, drop: int) -> tuple[Tensor, Tensor, Tensor]:
-        matching, candidates, priority = match_tokens(
+    def _merge(self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, value: Tensor | None, drop: int) -> _Step:
+        settings = self.acceleration.settings
+        matching, candidates, priority, value = match_tokens(
             q,
             k,
             self.block.query(q),
             size,
+            value,
             drop=drop,
             depth=self.depth,
             protected=self.block.protected,
             scale=self.block.scale,
-            settings=self.acceleration.settings,
+            settings=settings,
         )
         x, size = merge(x, matching, size)
         recorder = self.acceleration.state.recorder
         if recorder is not None:
             recorder.blocks.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
-        return x, size, matching.assignment
+        return x, size, add_up(value, matching) if settings.momentum else None, matching.assignment
 
     def _require_tokens(self, x: Tensor) -> None:
         """Without this check a model that indexes what its blocks return computes on the images of a batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from turbo.engine.acceleration import Settings
 from turbo.errors import TurboError
 from turbo.fusion import Candidates, Strategy
-from turbo.information import mutual_redundancy, semantic_value, token_metric
+from turbo.information import mutual_redundancy, running_value, semantic_value, token_metric
 from turbo.matching import Matching, in_order, select
 from turbo.partition import Halves, Partition, alternating, parity
 
@@ -18,18 +19,35 @@ _DEEP = 47
 """Index of a block as deep as models go: what depends on depth is tried there too."""
 
 
+class Match(NamedTuple):
+    """What a block decided, and on which grounds.
+
+    Attributes:
+        matching: which tokens merge.
+        candidates: what the strategy saw.
+        priority: ``b m``, what it answered.
+        value: ``b n``, A of every token as a share of attention.
+    """
+
+    matching: Matching
+    candidates: Candidates
+    priority: Tensor
+    value: Tensor
+
+
 def match_tokens(
     q: Tensor,
     k: Tensor,
     query: Tensor,
     size: Tensor | None,
+    before: Tensor | None = None,
     *,
     drop: int,
     depth: int,
     protected: int,
     scale: float | None,
     settings: Settings,
-) -> tuple[Matching, Candidates, Tensor]:
+) -> Match:
     """Choose which `drop` tokens merge into which.
 
     Args:
@@ -37,29 +55,26 @@ def match_tokens(
         k: ``b h n e``.
         query: ``b h 1 e``, whose attention is the semantic value.
         size: ``b n`` or None.
+        before: ``b n``, A of the blocks before; None in the first one that merges.
         drop: tokens to merge.
         depth: index of the block.
         protected: leading tokens that never merge.
         scale: what attention scores are multiplied by.
-        settings: metric, units, strategy, and how tokens split into sources and destinations.
-
-    Returns:
-        The matching, the candidates it was chosen from and their priority ``b m``.
+        settings: metric, units and momentum of A, strategy, and how tokens split into sources and destinations.
     """
     with torch.no_grad(), full_precision(q.device.type):
         metric = token_metric(k if settings.metric == "keys" else q)
         partition = _split(k.shape[2], protected, depth, settings.destinations)
         redundancy, partner = mutual_redundancy(metric[:, partition.source], metric[:, partition.destination])
-        value = semantic_value(query, k, size, scale)
-        if settings.semantic_units == "relative":
-            value = value * value.shape[1]
-        candidates = _candidates(redundancy, partner, value, size, partition, depth)
+        value = running_value(semantic_value(query, k, size, scale), before, settings.momentum)
+        given = value * value.shape[1] if settings.semantic_units == "relative" else value
+        candidates = _candidates(redundancy, partner, given, size, partition, depth)
         priority = settings.strategy(candidates)
         check_priority(priority, candidates, settings.strategy_name)
         matching = select(priority, partner, drop, partition)
         if settings.destinations == "ordered":
             matching = in_order(matching)
-        return matching, candidates, priority
+        return Match(matching, candidates, priority, value)
 
 
 def _split(n: int, protected: int, depth: int, destinations: Halves) -> Partition:

@@ -27,6 +27,7 @@ _OPTIONS = (
     "destinations",
     "metric",
     "semantic_units",
+    "momentum",
 )
 
 

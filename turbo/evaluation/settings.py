@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from turbo import defaults
 from turbo.errors import TurboError
 
 UNTOUCHED = "untouched"
 AMOUNTS = ("drop", "ratio", "speedup")
-_UNNAMED = {"threshold": 0, "min_tokens": 0, "destinations": "parity", "metric": "keys", "semantic_units": "relative"}
+_UNNAMED = {"threshold": 0, "min_tokens": 0}  # they ask for nothing; defaults may change, so all else is named
 _SHORT = {"semantic_units": "units"}
 _LONGEST = 150  # letters of a file's name
 
@@ -36,7 +37,7 @@ class Setting:
         """A setting from a name and the keyword arguments of `turbo.accelerate`."""
         if name == UNTOUCHED:
             raise TurboError(f"a setting cannot be called {UNTOUCHED!r}: that is the model without turbo")
-        return cls(name, dict(options), strategy_name(options.get("strategy", "s1")))
+        return cls(name, dict(options), strategy_name(options.get("strategy", defaults.STRATEGY)))
 
     @property
     def record(self) -> dict[str, Any]:

@@ -14,8 +14,9 @@ class Candidates:
 
     Attributes:
         redundancy: R, the cosine similarity of source and partner, in [-1, 1].
-        value: A of the source: its share of the class token's attention, in the units asked for
-            ("relative": times the number of tokens, so 1 is average; "probability": as it is). Not negative.
+        value: A of the source: its share of the class token's attention, averaged over the blocks so far as `momentum`
+            says, in the units asked for ("relative": times the number of tokens, so 1 is average; "probability": as
+            it is). Not negative.
         partner_value: A of the partner, same units.
         size: patches that the source stands for.
         partner_size: patches that the partner stands for.

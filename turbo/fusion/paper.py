@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from turbo import defaults
 from turbo.errors import TurboError
 from turbo.fusion.candidates import Candidates
 
@@ -35,15 +36,12 @@ def _require_weight(name: str, x: object) -> None:
 class S1:
     """Weighted difference, E = R - αA (supplement, Eq. 3). Defined everywhere.
 
-    The default α gave the lowest negative log-likelihood on the digits model's validation scenes; from 0.03 to 0.5 it
-    matters little (`benchmarks/choose_alpha.py`).
-
     Examples:
         >>> S1(alpha=0.25)
         S1(alpha=0.25)
     """
 
-    alpha: float = 0.25
+    alpha: float = defaults.ALPHA
 
     def __post_init__(self) -> None:
         _require_weight("alpha", self.alpha)
@@ -82,7 +80,7 @@ class S3:
         S3(alpha=0.1)
     """
 
-    alpha: float = 0.25
+    alpha: float = defaults.ALPHA
 
     def __post_init__(self) -> None:
         _require_weight("alpha", self.alpha)
@@ -105,7 +103,7 @@ class S4:
         S4(alpha=0.3, beta=1.1, gamma=5)
     """
 
-    alpha: float = 0.25
+    alpha: float = defaults.ALPHA
     beta: float = 1.1
     gamma: float = 5
 

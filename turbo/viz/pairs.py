@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import turbo
+from turbo import defaults
 from turbo.errors import TurboError
 from turbo.fusion import Strategy
 from turbo.viz.sheet import Panel
@@ -22,7 +23,7 @@ def draw_pairs(
     prompts: Sequence[str],
     *,
     starts: Sequence[Image.Image] | None = None,
-    strategy: str | Strategy = "s1",
+    strategy: str | Strategy = defaults.STRATEGY,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     batch: int | None = None,

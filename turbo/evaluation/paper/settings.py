@@ -28,7 +28,7 @@ OTHERS = ("tome", "bound", "ward", "distortion", "attention", "random")
 """Strategies that the paper does not have, for comparison."""
 DEFAULT: str = inspect.signature(turbo.accelerate).parameters["strategy"].default
 """What turbo uses where no strategy is named."""
-_PUBLISHED = {"destinations": "parity", "metric": "keys"}  # whatever turbo's defaults are
+_PUBLISHED = {"destinations": "parity", "metric": "keys", "momentum": 0.0}  # whatever turbo's defaults are
 
 
 class Shape(NamedTuple):

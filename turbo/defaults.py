@@ -1,0 +1,20 @@
+"""What `turbo.accelerate` does where it is not told; docs/choices.md has the measurements behind it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STRATEGY: Final = "s1"
+ALPHA: Final = 0.25
+"""Weight of A, in relative units, in S1, S3 and S4."""
+MOMENTUM: Final = 0.5
+"""How much of A comes from the blocks before, where tokens stay merged."""
+SCHEDULE: Final = "decreasing"
+"""In which blocks the tokens of a `speedup` merge."""
+DESTINATIONS: Final = "parity"
+"""Which tokens may receive others, where tokens stay merged."""
+METRIC: Final = "keys"
+SEMANTIC_UNITS: Final = "relative"
+MERGED_SHARE: Final = 0.55
+"""Share of the tokens that merge, by `SCHEDULE`, where neither `drop` nor `ratio` nor `speedup` says how many: the
+blocks' FLOPs fall by about 1.6."""
