@@ -51,36 +51,28 @@ class BothEnds:
 
 @dataclass(frozen=True)
 class Tempered:
-    """`Bound` with less faith in A: E = -A^power (1 - R). Power 1 is `Bound`, power 0 is ToMe."""
+    """A strategy with less faith in A: it sees A^power."""
 
+    strategy: Strategy
     power: float
 
     def __call__(self, candidates: Candidates) -> Tensor:
         """The priority of each source, ``b m``."""
-        return -(candidates.value**self.power) * (1 - candidates.redundancy)
+        value, partner = candidates.value**self.power, candidates.partner_value**self.power
+        return self.strategy(replace(candidates, value=value, partner_value=partner))
 
 
 @dataclass(frozen=True)
 class Blended:
-    """`Bound` where every token is worth something: E = -(floor + A)(1 - R). Floor 0 is `Bound`, a large one ToMe."""
+    """A strategy to which every token is worth something: it sees A + floor."""
 
+    strategy: Strategy
     floor: float
 
     def __call__(self, candidates: Candidates) -> Tensor:
         """The priority of each source, ``b m``."""
-        return -(self.floor + candidates.value) * (1 - candidates.redundancy)
-
-
-@dataclass(frozen=True)
-class BlendedWard:
-    """`Ward` where every token is worth something."""
-
-    floor: float
-
-    def __call__(self, candidates: Candidates) -> Tensor:
-        """The priority of each source, ``b m``."""
-        source, partner = candidates.value + self.floor, candidates.partner_value + self.floor
-        return -source * partner / (source + partner) * (1 - candidates.redundancy)
+        value, partner = candidates.value + self.floor, candidates.partner_value + self.floor
+        return self.strategy(replace(candidates, value=value, partner_value=partner))
 
 
 @contextmanager

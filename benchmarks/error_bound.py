@@ -15,12 +15,13 @@ Both on untouched tokens (all sizes 1) and after a hard first merge (sizes of se
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from digits import write_record
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -29,6 +30,7 @@ from turbo import zoo
 from turbo.adapters import ResidualBlock
 from turbo.adapters.vit import ViT
 from turbo.attention import proportional_attention
+from turbo.bench.compare import machine
 from turbo.cli.progress import progress
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, Random, ToMe, Ward
 from turbo.information import mutual_redundancy, semantic_value, token_metric
@@ -38,7 +40,7 @@ from turbo.partition import Partition, parity
 
 IMAGES = 12
 FIRST_DROP = 100
-STRATEGIES = (ToMe(), Attention(), S1(), S2(), S3(), S4(), Bound(), Ward(), Distortion(), Random())
+STRATEGIES = (ToMe(), Attention(), S1(), S2(), S3(), S4(), Bound(), Ward(0.0), Distortion(), Random())
 BOUNDS = ("9.4, groups", "9.4, distances of logits", "9.4, distances of keys", "9.5, Ward's weight")
 
 
@@ -153,7 +155,7 @@ def stages_of(model: Any, blocks: list[ResidualBlock], image: Tensor, first_drop
         x = stage.x
         if depth == 0 and first_drop:
             candidates, partner = stage.candidates()
-            x, size = merge(x, select(Ward()(candidates), partner, first_drop, stage.partition), size)
+            x, size = merge(x, select(Ward(0.0)(candidates), partner, first_drop, stage.partition), size)
         else:
             stages.append(stage)
         x = x + block.mlp(x)
@@ -200,7 +202,8 @@ def main() -> None:
                 rows += study(model, blocks, image, first_drop)
                 advance()
             record[label] = summary(rows)
-    write_record("error-bound", "error_bound", record)
+    head = {"command": "python benchmarks/error_bound.py", "machine": machine(torch.device("cpu"))}
+    (Path(__file__).parent / "results" / "error-bound.json").write_text(json.dumps(head | record, indent=1) + "\n")
     show(record)
 
 

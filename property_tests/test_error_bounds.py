@@ -10,12 +10,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from turbo.attention import proportional_attention
-from turbo.fusion import Attention, Bound, Distortion, Ward
+from turbo.fusion import Attention, Bound, Candidates, Distortion, Ward
 from turbo.information import token_metric
 from turbo.matching import select
 from turbo.merging import merge, unmerge
 from turbo.partition import parity
-from turbo.testing.generators import candidates, matchings, normal, seeds, sizes_of
+from turbo.testing.generators import candidates, matchings, normal, seeds, sizes_of, weights
 
 ROUNDING = 1e-9
 """Everything here runs in double precision; values are of order 1 to 100."""
@@ -23,6 +23,8 @@ ROUNDING = 1e-9
 loudness = st.sampled_from([0.1, 1.0, 5.0])
 differences = st.floats(-30, 30)
 shares = st.floats(0.01, 0.99)
+floors = weights.map(lambda x: round(x, 12))
+wards = st.builds(Ward, floor=floors)
 
 
 class Layer:
@@ -334,13 +336,13 @@ def test_distortion_of_a_pair_is_least_at_the_attention_weighted_mean(pair):
 @given(candidates())
 def test_ward_is_the_least_of_the_costs(c):
     """Proposition 9.6: the costs obey ward <= distortion and ward <= bound; ward = distortion where A is as size."""
-    ward, bound, distortion = (-strategy(c) for strategy in (Ward(), Bound(), Distortion()))
+    ward, bound, distortion = (-strategy(c) for strategy in (Ward(0), Bound(), Distortion()))
     room = 1 + 1e-6  # shares of size are single precision
     assert (ward <= distortion * room).all()
     assert (ward <= bound * room).all()
     assert (ward >= torch.minimum(c.value, c.partner_value) / 2 * (1 - c.redundancy) / room).all()
     alike = dataclasses.replace(c, value=c.size.double() * 0.3, partner_value=c.partner_size.double() * 0.3)
-    torch.testing.assert_close(Distortion()(alike), Ward()(alike), atol=1e-12, rtol=1e-6)
+    torch.testing.assert_close(Distortion()(alike), Ward(0)(alike), atol=1e-12, rtol=1e-6)
 
 
 # --- The strategies
@@ -355,7 +357,7 @@ def test_squared_distance_of_unit_metrics_is_two_minus_two_r(seed, heads, n):
     torch.testing.assert_close(squared, 2 * (1 - cosine), atol=1e-12, rtol=0)
 
 
-@given(st.sampled_from([Bound(), Ward(), Distortion(), Attention()]), candidates(), st.integers(-40, 40))
+@given(st.sampled_from([Bound(), Ward(0), Distortion(), Attention()]), candidates(), st.integers(-40, 40))
 def test_scale_free(strategy, c, power):
     """Proposition 9.7: a factor on A is the same factor on E, so that the ranking does not know the units of A."""
     factor = 2.0**power
@@ -363,7 +365,7 @@ def test_scale_free(strategy, c, power):
     torch.testing.assert_close(strategy(scaled), strategy(c) * factor, atol=0, rtol=1e-12)
 
 
-@given(st.sampled_from([Ward(), Distortion()]), candidates())
+@given(st.one_of(wards, st.just(Ward(0)), st.just(Distortion())), candidates())
 def test_both_ends_are_judged_alike(strategy, c):
     """Proposition 9.7: ward and distortion are symmetric: exchanging source and partner changes nothing."""
     swapped = dataclasses.replace(
@@ -379,10 +381,10 @@ def test_bound_judges_the_source_alone(c):
     seen = ((c.value - c.partner_value) * (1 - c.redundancy)).abs() > 1e-9 * c.value.maximum(c.partner_value)
     assert (Bound()(swapped) != Bound()(c))[seen].all()
     heavy = dataclasses.replace(c, partner_value=torch.full_like(c.value, 1e15))
-    torch.testing.assert_close(Ward()(heavy), Bound()(c), atol=0, rtol=1e-9)
+    torch.testing.assert_close(Ward(0)(heavy), Bound()(c), atol=0, rtol=1e-9)
 
 
-@given(st.sampled_from([Bound(), Ward(), Distortion()]), candidates(), st.floats(0.1, 10))
+@given(st.one_of(wards, st.sampled_from([Bound(), Ward(0), Distortion()])), candidates(), st.floats(0.1, 10))
 def test_only_the_order_of_distances_counts_where_attention_is_even(strategy, c, level):
     """Proposition 9.7: with one size and one A for all, the three rank as R alone does."""
     even = torch.full_like(c.value, level)
@@ -439,3 +441,126 @@ def test_any_other_representative_is_a_first_order_change(seed, n, sizes, share)
     assume(share != sizes[1] / sum(sizes))  # the midpoint is the mean where sizes are equal
     far, near = (change_of_network(seed, n, sizes, step, share) for step in (2e-5, 1e-5))
     assert 0.4 * far <= near <= 0.6 * far
+
+
+# --- The floor
+
+
+def even_on_average(seed, queries, n):
+    """Attention of queries, ``queries n``, each with its own preferences, whose mean is 1/n for every token."""
+    shift = torch.rand(queries, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
+    shift = shift - shift.mean(dim=0)  # over the queries, so that their mean stays even
+    shift = shift - shift.mean(dim=1, keepdim=True)  # over the tokens, so that each query's sum stays 1
+    return (1 + shift / shift.abs().max().clamp_min(1e-9)) / n
+
+
+def pair_cost(strategy, source, partner, redundancy=0.0):
+    """What a strategy asks for merging pairs of these attentions, two tensors ``m``."""
+    one = torch.ones(1, len(source), dtype=torch.float64)
+    return -strategy(Candidates(redundancy * one, source[None], partner[None], one, one, 0))[0]
+
+
+def squared_error(p, value, vector):
+    """Of the pair, tokens 0 and 1, if one vector stands for both: summed over queries ``q n``."""
+    return (p[:, :2] * (value[:2] - vector).square().sum(dim=1)).sum()
+
+
+def best_vector(p, value):
+    """Where that is least: the mean weighted by the attention of all queries."""
+    both = p[:, :2].sum(dim=0)
+    return (both[0] * value[0] + both[1] * value[1]) / both.sum()
+
+
+@given(layers(), st.integers(1, 5), seeds)
+def test_distortions_of_many_queries_are_that_of_their_summed_attention(layer, queries, seed):
+    """Proposition 9.9: Σ λ Σ p‖v̄ - v‖² is Σ P‖v̄ - v‖², and W(P)‖v_i - v_j‖² is the least for one vector."""
+    value = layer.value[0]
+    moved = (unmerge(layer.merged_value, layer.assignment)[0] - value).square().sum(dim=1)
+    p = normal(seed, queries, 1).abs() * normal(seed + 1, queries, len(value)).softmax(dim=1)  # λ is in it
+    together = p.sum(dim=0)
+    torch.testing.assert_close((together * moved).sum(), sum((each * moved).sum() for each in p))
+    least = squared_error(p, value, best_vector(p, value))
+    wanted = pair_cost(Ward(0), together[:1], together[1:2])[0] * (value[0] - value[1]).square().sum()
+    torch.testing.assert_close(wanted, least, atol=1e-12, rtol=1e-9)
+    for share in (0.0, 0.3, 1.0):  # no other vector does better
+        assert squared_error(p, value, share * value[0] + (1 - share) * value[1]) >= wanted * (1 - ROUNDING) - 1e-12
+
+
+@given(seeds, st.integers(1, 5), shares)
+def test_wards_weight_of_a_sum_is_at_least_the_sum_of_weights(seed, queries, share):
+    """Proposition 9.9: W(Σ λp) >= Σ λW(p); equal where every query sees the two ends in one proportion."""
+    factor = normal(seed, queries).abs()
+    source, partner = (normal(seed + i, queries).clamp_min(0) for i in (1, 2))  # 0 for half of them
+
+    def whole(a, b):
+        return pair_cost(Ward(0), (factor * a).sum()[None], (factor * b).sum()[None])[0]
+
+    def parts(a, b):
+        return (factor * pair_cost(Ward(0), a, b)).sum()
+
+    assert whole(source, partner) >= parts(source, partner) * (1 - ROUNDING)
+    seen = source + partner
+    torch.testing.assert_close(whole(share * seen, (1 - share) * seen), parts(share * seen, (1 - share) * seen))
+
+
+@given(seeds, st.integers(1, 5), st.integers(2, 12), floors)
+def test_a_floor_is_the_weight_of_queries_that_are_even_on_average(seed, queries, n, floor):
+    """Proposition 9.9: the class token and others of weight c, even on average: n·P = A + c, and n·W(P) is the cost."""
+    own = normal(seed, n).softmax(dim=0)  # the class token's
+    others = even_on_average(seed + 1, queries, n)
+    assert (others >= -1e-12).all()
+    p = torch.cat([own[None], floor / queries * others])
+    value = n * own  # relative units
+    torch.testing.assert_close(n * p.sum(dim=0), value + floor, atol=1e-9, rtol=1e-9)
+    x = normal(seed + 2, n, 4)
+    squared = (x[0] - x[1]).square().sum()
+    found = 2 * pair_cost(Ward(floor), value[:1], value[1:2], redundancy=1 - squared / 2)[0]
+    torch.testing.assert_close(found, n * squared_error(p, x, best_vector(p, x)), atol=1e-9, rtol=1e-9)
+
+
+@given(candidates(), floors, floors)
+def test_a_floor_adds_between_half_of_itself_and_all(c, floor, more):
+    """Proposition 9.10: W_c rises by between half of what the floor rises and all of it; A = 0 costs c/2·(1 - R)."""
+    low, high = -Ward(floor)(c), -Ward(floor + more)(c)
+    far, room = 1 - c.redundancy, 1e-12 * (1 + low + high)
+    assert (high - low >= more / 2 * far - room).all()
+    assert (high - low <= more * far + room).all()
+    nobody = dataclasses.replace(c, value=torch.zeros_like(far), partner_value=torch.zeros_like(far))
+    torch.testing.assert_close(-Ward(floor)(nobody), floor / 2 * far, atol=1e-300, rtol=1e-12)
+
+
+@given(candidates(), floors, st.floats(0, 10))
+def test_the_cost_rises_with_the_attention_of_either_end(c, floor, step):
+    """Proposition 9.10: a step of A at one end adds between 0 and the step to W_c, at the source and the partner."""
+    far = 1 - c.redundancy
+    for end in ("value", "partner_value"):
+        attended = dataclasses.replace(c, **{end: getattr(c, end) + step})
+        gained = Ward(floor)(c) - Ward(floor)(attended)
+        room = 1e-12 * (1 + Ward(floor)(attended).abs())
+        assert (gained >= -room).all()
+        assert (gained <= step * far + room).all()
+
+
+@given(candidates(), st.floats(0.01, 1e4))
+def test_a_high_floor_ranks_as_redundancy_alone(c, floor):
+    """Proposition 9.10: c/2 <= W_c <= (c + M)/2; R > R' decides as soon as c(R - R') > M(1 - R)."""
+    cost, far = -Ward(floor)(c), 1 - c.redundancy
+    most = torch.maximum(c.value, c.partner_value).amax(dim=1, keepdim=True)
+    assert (cost >= floor / 2 * far * (1 - ROUNDING)).all()
+    assert (cost <= (floor + most) / 2 * far * (1 + ROUNDING)).all()
+    gap = c.redundancy[:, :, None] - c.redundancy[:, None, :]
+    decided = floor * gap > most[:, :, None] * far[:, :, None] * (1 + ROUNDING) + 1e-6
+    assert (cost[:, :, None] < cost[:, None, :])[decided].all()
+    limit = -Ward(1e16)(c)  # R is drawn with 12 decimals and A below 110, so that any two R are decided
+    assert (limit[:, :, None] < limit[:, None, :])[gap > 0].all()
+
+
+@given(candidates(), floors, st.integers(-40, 40))
+def test_the_floor_is_in_the_units_of_value(c, floor, power):
+    """Proposition 9.10: a factor on A and on the floor multiplies the cost; on A alone it may turn the ranking."""
+    factor = 2.0**power
+    scaled = dataclasses.replace(c, value=c.value * factor, partner_value=c.partner_value * factor)
+    torch.testing.assert_close(Ward(floor * factor)(scaled), Ward(floor)(c) * factor, atol=1e-300, rtol=1e-12)
+    value, redundancy = torch.tensor([[1.0, 0.0], [0.8, 0.2]], dtype=torch.float64)
+    assert pair_cost(Ward(0.3), value, value, redundancy).tolist() == pytest.approx([0.13, 0.12])
+    assert pair_cost(Ward(0.3), value / 8, value / 8, redundancy).tolist() == pytest.approx([0.0425, 0.12])

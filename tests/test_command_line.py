@@ -48,6 +48,7 @@ def test_inspect_shows_the_plan():
     assert result.exit_code == 0, result.output
     rows = [line.split("│")[1:-1] for line in result.output.splitlines() if line.startswith("│")]
     assert [int(row[3]) for row in rows] == [237, 217, 197, 177, 157, 137, 120, 120]
+    assert "strategy ward, per image" in result.output
     assert "FLOPs of the blocks fall by" in result.output
 
 
@@ -63,6 +64,7 @@ def test_inspect_shows_what_a_unet_does():
         ["2", "5", "cross_attention", "1024", "1024"],
         ["2", "5", "feed_forward", "1024", "768"],
     ]
+    assert "strategy s1, one step" in result.output
     assert re.search(r"FLOPs of the whole step fall by 1\.\d\dx", result.output)
 
 

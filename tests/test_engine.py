@@ -41,6 +41,20 @@ def test_twice_is_once_with_the_newer_settings():
     assert find_acceleration(model) is None
 
 
+def test_without_a_name_the_strategy_is_ward_with_its_floor():
+    images = pixels()
+    named = logits(turbo.accelerate(CLASSIFIER.model(), turbo.fusion.Ward(floor=0.3), drop=6), images)
+    for given in ((), (None,), ("ward",)):
+        model = turbo.accelerate(CLASSIFIER.model(), *given, drop=6)
+        assert turbo.report(model).strategy == "ward"
+        assert torch.equal(logits(model, images), named)
+    with turbo.accelerated(CLASSIFIER.model(), drop=6) as model:
+        assert turbo.report(model).strategy == "ward"
+        assert torch.equal(logits(model, images), named)
+    for other in (turbo.fusion.Ward(floor=0), "s1"):
+        assert not torch.equal(logits(turbo.accelerate(CLASSIFIER.model(), other, drop=6), images), named)
+
+
 def test_accelerated_puts_back_what_was_before():
     model, images = CLASSIFIER.model(), pixels()
     untouched = logits(model, images)
@@ -204,9 +218,9 @@ def test_queries_are_another_metric():
 def test_units_of_semantic_value():
     """Relative values are probabilities times n; S1 with alpha·n in probability units is S1 with alpha."""
     model, images = CLASSIFIER.model(), pixels()
-    with recording(turbo.accelerate(model, drop=6)) as relative:
+    with recording(turbo.accelerate(model, "s1", drop=6)) as relative:
         logits(model, images)
-    with recording(turbo.accelerate(model, drop=6, semantic_units="probability")) as probability:
+    with recording(turbo.accelerate(model, "s1", drop=6, semantic_units="probability")) as probability:
         logits(model, images)
     first = relative.blocks[0].candidates.value, probability.blocks[0].candidates.value
     torch.testing.assert_close(first[0], first[1] * 37)

@@ -63,6 +63,7 @@ BAD_OPTIONS = [
     ({"min_tokens": 1.5}, "min_tokens=1.5"),
     ({"metric": "values"}, "metric='values': must be 'keys' or 'queries'"),
     ({"semantic_units": "percent"}, "semantic_units='percent'"),
+    ({"semantic_units": "probability"}, "semantic_units='probability' goes with a strategy that you name"),
     ({"momentum": 1}, "momentum=1: must be a number, at least 0 and below 1"),
     ({"momentum": -0.1}, "momentum=-0.1: must be a number"),
     ({"momentum": float("nan")}, "momentum=nan: must be a number"),

@@ -86,7 +86,9 @@ def test_a_command_goes_on_with_what_is_there(tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list((tmp_path / "outcomes").rglob("*.json"))) == 2 * 6
-    assert "s1 drop=30:20:10:0:0:0:0:0" in json.loads((tmp_path / "results.json").read_text())["settings"]
+    settings = json.loads((tmp_path / "results.json").read_text())["settings"]
+    amounts = ("drop=10", "drop=30:20:10:0:0:0:0:0")
+    assert settings.keys() == {"untouched"} | {f"{name} {drop}" for name in ("ward", "tome") for drop in amounts}
     message = error_of("--model", "zoo:vit-digits", "--data", "digits", "--limit", 11, "--no-timing", "--out", tmp_path)
     assert "holds outcomes on data with images=12" in message
     assert "asked for: images=11" in message
@@ -100,13 +102,13 @@ def test_captions_of_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "results.json").read_text())
     assert list(record["parts"]) == ["scenes:plain test", "scenes:distractors test"]
-    figures = record["parts"]["scenes:plain test"]["settings"]["s1 drop=20"]
+    figures = record["parts"]["scenes:plain test"]["settings"]["ward drop=20"]
     wanted = {"nll", "cider", "bleu4", "exact", "size", "colour", "kind", "digit", "small", "count", "relation"}
     assert set(figures) == wanted
-    assert list(record["settings"]["s1 drop=20"]["speed"]) == ["encoder", "call"]
+    assert list(record["settings"]["ward drop=20"]["speed"]) == ["encoder", "call"]
     assert record["run"]["decoding_max_length"] == 32
     assert re.search(r"CIDEr +- untouched +- tome +nll +B@4 +exact +digit +small +encoder +call +ideal", result.output)
-    (kept,) = (tmp_path / "outcomes" / "scenes-plain-test-seed-0").glob("s1*.json")
+    (kept,) = (tmp_path / "outcomes" / "scenes-plain-test-seed-0").glob("ward*.json")
     assert len(json.loads(kept.read_text())["predictions"]) == 4
 
 
@@ -211,8 +213,8 @@ def test_mistakes_show_before_a_model_is_loaded(tmp_path: Path, arguments: list[
         (["--data", "digits:striped"], "unknown ground in 'digits:striped'"),
         (["--data", "digits", "--split", "tests"], "tests"),
         (["--data", "digits", "--beams", "3", "--nll-only"], "--beams, --nll-only cannot apply to classification: no"),
-        (["--data", "digits", "--metric", "values"], "the setting 's1 default metric=values': metric='values'"),
-        (["--data", "digits", "--drop", "5", "--schedule", "early"], "the setting 's1 drop=5 schedule=early'"),
+        (["--data", "digits", "--metric", "values"], "the setting 'ward default metric=values': metric='values'"),
+        (["--data", "digits", "--drop", "5", "--schedule", "early"], "the setting 'ward drop=5 schedule=early'"),
         (["--data", "digits", "--speedup", "2", "--schedule", "late"], "late"),
         (["--data", "digits", "--destinations", "grid"], "destinations='grid' cannot apply to"),
         (["--data", "digits", "--drop", "3:2:1"], "drop has 3 counts and the model has 8 blocks"),
@@ -291,7 +293,9 @@ def test_arguments_are_literals_by_keyword(spec: str):
     ("spec", "message"),
     [
         ("s1(beta=1)", "s1(beta=1): got an unexpected keyword argument 'beta'; it takes S1(alpha=0.25)"),
-        ("ward(alpha=1)", "ward(alpha=1): got an unexpected keyword argument 'alpha'; Ward takes none"),
+        ("bound(alpha=1)", "bound(alpha=1): got an unexpected keyword argument 'alpha'; Bound takes none"),
+        ("ward(alpha=1)", "ward(alpha=1): got an unexpected keyword argument 'alpha'; it takes Ward(floor=0.3)"),
+        ("ward(floor=-1)", "floor=-1: floor must be a finite number, 0 or more"),
         ("s1(alpha=-1)", "alpha=-1: alpha must be a finite number, 0 or more"),
         ("s1(alpha='x')", "alpha='x'"),
         ("turbo.hashing:mix(bits=1)", "turbo.hashing:mix(bits=1): it names a function, and only a class can be given"),

@@ -423,6 +423,8 @@ def test_a_plot_of_nothing(tmp_path: Path):
         save_plot(tmp_path / "x.png", made_up_results(), "cider")
 
 
-def test_a_setting_records_only_what_is_not_default():
+def test_a_setting_records_what_is_asked_for():
+    """What happens to be a default, too, as defaults may change; a threshold of 0 asks for nothing."""
     one = Setting.of("x", {"strategy": "tome", "drop": (3, 2), "threshold": 0, "metric": "keys", "min_tokens": 9})
-    assert one.record == {"strategy": "tome", "drop": [3, 2], "min_tokens": 9}
+    assert one.record == {"strategy": "tome", "drop": [3, 2], "metric": "keys", "min_tokens": 9}
+    assert Setting.of("x", {"drop": 3, "metric": None}).record == {"strategy": "ward", "drop": 3}

@@ -10,7 +10,7 @@ from turbo.engine.score import check_strategy
 from turbo.errors import TurboError
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Candidates, Distortion, Random, ToMe, Ward
 
-ALL = [S1(0.3), S2(), S3(0.3), S4(0.3, 1.3, 2), Attention(), Bound(), Distortion(), Random(), ToMe(), Ward()]
+ALL = [S1(0.3), S2(), S3(0.3), S4(0.3, 1.3, 2), Attention(), Bound(), Distortion(), Random(), ToMe(), Ward(), Ward(0)]
 each = pytest.mark.parametrize("strategy", ALL, ids=repr)
 
 # Every pair of a redundancy and a value; αA reaches 30, far beyond the domain of S3.
@@ -85,9 +85,10 @@ def test_beta_above_1_weighs_attention_most_far_from_gamma():
 
 
 def test_the_defaults_are_the_measured_and_documented_ones():
-    assert S1() == S1(alpha=0.25)  # benchmarks/choose_alpha.py
+    assert S1() == S1(alpha=0.25)  # docs/choices.md
     assert S3() == S3(alpha=0.25)
     assert S4() == S4(alpha=0.25, beta=1.1, gamma=5)
+    assert Ward() == Ward(floor=0.3)
     assert Random() == Random(seed=0)
 
 
@@ -153,20 +154,32 @@ def test_attention_bound_ward_and_distortion_are_their_formulas():
     a, b, r = c.value, c.partner_value, c.redundancy
     torch.testing.assert_close(Attention()(c), -a, atol=0, rtol=0)
     torch.testing.assert_close(Bound()(c), -a * (1 - r))
-    torch.testing.assert_close(Ward()(c), -a * b / (a + b) * (1 - r))
+    torch.testing.assert_close(Ward(0)(c), -a * b / (a + b) * (1 - r))
+    torch.testing.assert_close(Ward(0.7)(c), -(a + 0.7) * (b + 0.7) / (a + b + 1.4) * (1 - r))
     c = dataclasses.replace(c, size=torch.full_like(r, 3), partner_size=torch.full_like(r, 5))
     torch.testing.assert_close(Distortion()(c), -(a * 25 + b * 9) / 64 * (1 - r))
 
 
-def test_ward_treats_both_ends_alike_and_nobody_attended_costs_nothing():
+@pytest.mark.parametrize("floor", [0, 0.3, 5.0])
+def test_ward_treats_both_ends_alike_and_nobody_attended_costs_half_the_floor(floor):
     c = inside()
     swapped = candidates(c.redundancy, c.partner_value, c.value)
-    torch.testing.assert_close(Ward()(c), Ward()(swapped))
+    torch.testing.assert_close(Ward(floor)(c), Ward(floor)(swapped))
     zero = torch.zeros(1, 1)
-    assert float(Ward()(candidates(zero - 1, zero, zero))) == 0
+    assert float(Ward(floor)(candidates(zero - 1, zero, zero))) == pytest.approx(-floor / 2 * 2)
 
 
-@pytest.mark.parametrize("strategy", [Bound(), Ward(), Distortion()], ids=repr)
+def test_a_floor_keeps_distinct_tokens_that_nobody_attends_apart():
+    """Without one they merge before twins that are attended a little; with a high one R alone decides."""
+    redundancy = torch.tensor([[-0.5, 0.9, 0.95]])
+    value = torch.tensor([[0.0, 0.1, 3.0]])
+    c = candidates(redundancy, value, value)
+    orders = {floor: Ward(floor)(c).argsort(dim=1, descending=True)[0].tolist() for floor in (0, 0.3, 1e6)}
+    assert orders == {0: [0, 1, 2], 0.3: [1, 2, 0], 1e6: [2, 1, 0]}
+    assert orders[1e6] == ToMe()(c).argsort(dim=1, descending=True)[0].tolist()
+
+
+@pytest.mark.parametrize("strategy", [Bound(), Ward(0), Distortion()], ids=repr)
 @pytest.mark.parametrize("factor", [2.0**-20, 1 / 577, 30.0, 2.0**20])
 def test_these_do_not_depend_on_the_units_of_value(strategy, factor):
     c = inside()
@@ -235,7 +248,8 @@ def test_random_needs_a_whole_seed(seed):
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(lambda x, s=s: s(alpha=x), "alpha") for s in (S1, S3, S4)] + [(lambda x: S4(beta=x), "beta")],
+    [(lambda x, s=s: s(alpha=x), "alpha") for s in (S1, S3, S4)]
+    + [(lambda x: S4(beta=x), "beta"), (lambda x: Ward(floor=x), "floor")],
 )
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), True, "1", None])
 def test_weights_must_be_finite_and_not_negative(make, name, value):

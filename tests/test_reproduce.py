@@ -208,8 +208,8 @@ def test_a_model_that_is_too_small():
 
 def test_table_1_has_every_row_at_one_drop(captioner):
     table = fusion_table(captioner)
-    assert list(table.settings) == [*(row.name for row in TABLE_1), DEFAULT, *(o for o in OTHERS if o != DEFAULT)]
-    assert len(table.settings) == 26 + len({DEFAULT, *OTHERS})
+    assert list(table.settings) == [*(row.name for row in TABLE_1), DEFAULT, *OTHERS]
+    assert len(table.settings) == 27 + len(OTHERS)
     assert {setting.options["drop"] for setting in table.settings.values()} == {table.mapping["drop"]}
     for name, setting in table.settings.items():
         # Turbo's default is what a user gets; all else is pinned to what was published.
@@ -217,6 +217,15 @@ def test_table_1_has_every_row_at_one_drop(captioner):
         wanted = dict.fromkeys(pinned) if name == DEFAULT else pinned
         assert {key: setting.options.get(key) for key in pinned} == wanted
     assert set(table.printed) == {row.name for row in TABLE_1}
+
+
+def test_claims_are_about_rows_that_table_1_has(captioner):
+    settings = fusion_table(captioner).settings
+    named = {name for claim in FUSION_CLAIMS for row in (claim.first, claim.second) for name in row.names}
+    assert named <= settings.keys()
+    assert {DEFAULT, "bound", "tome", "attention"} <= named
+    for name in ("bound", "tome"):  # claims of one thing alone: the rival is pinned as the paper's rows are
+        assert settings[name].options["momentum"] == 0
 
 
 def test_the_default_drop_is_the_least_that_halves_the_flops(captioner):
@@ -401,7 +410,7 @@ def test_table_1_by_the_command(tmp_path: Path):
     result = run(*quick, "--limit", 2)
     assert result.exit_code == 0, result.exception
     record = json.loads((out / "table1.json").read_text())
-    assert len(record["rows"]) == 1 + 26 + len({DEFAULT, *OTHERS})
+    assert len(record["rows"]) == 1 + 27 + len(OTHERS)
     assert {row["options"]["drop"] for name, row in record["rows"].items() if name != "untouched"} == {40}
     assert len(record["claims"]) == len(FUSION_CLAIMS)
     assert (record["seeds"], record["split"], record["limit"]) == ([0], "test", 2)
@@ -659,7 +668,7 @@ def test_figure_3_of_models_that_write_nothing(arguments, side, tmp_path: Path):
     sheet = Image.open(tmp_path / "figure3.png")
     assert sheet.size == (14 + 3 * side + 2 * 4 + 14, 14 + 2 * (19 + 16 + side + 4 + 15 + 14))
     record = json.loads((tmp_path / "figure3.json").read_text())
-    assert record["setting"] == {"strategy": "s1", "speedup": 2.0}
+    assert record["setting"] == {"strategy": "ward", "speedup": 2.0}
 
 
 def test_figure_3_of_ones_own_images(tmp_path: Path):

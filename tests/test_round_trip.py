@@ -13,6 +13,7 @@ from toy_model import Sound as SoundTower
 
 import turbo
 from turbo.adapters import Restore
+from turbo.engine.install import find_acceleration
 from turbo.testing import NotApplicable
 from turbo.testing.latents import at_timesteps, resized
 from turbo.testing.parts import groups_of, watch_parts, watching_parts
@@ -42,6 +43,25 @@ def ran_on(**options):
         (CASE.round_trips[call.index].downsample, call.part, call.x.shape[1], call.got.shape[1]) for call in calls
     )
     return {(step, part): (n, run) for step, part, n, run in counts if run < n}
+
+
+def test_without_a_name_the_strategy_is_s1():
+    named = CASE.run(accelerate(CASE.make_model(), "s1", ratio=ALL_PARTS))
+    for given in ((), (None,)):
+        model = turbo.accelerate(CASE.make_model(), *given, adapter=Sound(), ratio=ALL_PARTS)
+        assert turbo.report(model).strategy == "s1"
+        assert torch.equal(CASE.run(model), named)
+    assert not torch.equal(CASE.run(accelerate(CASE.make_model(), "ward", ratio=ALL_PARTS)), named)
+
+
+@pytest.mark.parametrize("strategy", ["s9", 5, lambda candidates: candidates.redundancy.log()])
+def test_a_strategy_that_cannot_be_leaves_the_denoiser_as_it_was(strategy):
+    model = CASE.make_model()
+    untouched = CASE.run(model)
+    with pytest.raises(turbo.TurboError, match="strategy"):
+        accelerate(model, strategy, ratio=ALL_PARTS)
+    assert find_acceleration(model) is None
+    assert torch.equal(CASE.run(model), untouched)
 
 
 # Which blocks and parts

@@ -31,7 +31,7 @@ ModelT = TypeVar("ModelT")
 
 def accelerate(
     model: ModelT,
-    strategy: str | Strategy = defaults.STRATEGY,
+    strategy: str | Strategy | None = None,
     *,
     drop: int | Sequence[int] | None = None,
     ratio: Ratio | Mapping[str, Ratio] | None = None,
@@ -59,7 +59,7 @@ def accelerate(
         model: a supported model, one that contains exactly one supported vision tower, or a diffusers pipeline, whose
             UNet is accelerated.
         strategy: how redundancy and semantic value are fused: a registered name or a callable that takes
-            `turbo.fusion.Candidates`.
+            `turbo.fusion.Candidates`. None takes "ward" where tokens stay merged, "s1" in a denoiser.
         drop: Υ, tokens merged per block: one count for all or one per block. 0 runs the model's own forward.
         ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5. In a denoiser, of the tokens
             that a part of a block sees, 0 to 0.75: a number for the default parts, a dict from "self_attention",
@@ -102,8 +102,6 @@ def accelerate(
         133
     """
     _require_choice("semantic_units", semantic_units, ("relative", "probability"))
-    name, function = _load_strategy(strategy)
-    check_strategy(function, name)
     staying = {
         "drop": drop,
         "speedup": speedup,
@@ -116,7 +114,12 @@ def accelerate(
     tower, adapter_name, found = find_tower(model, adapter)
     sites = list_sites(tower, adapter_name, found)
     acceleration: Acceleration | Generation
-    if blocks := [site for site in sites if isinstance(site, RoundTrip)]:
+    blocks = [site for site in sites if isinstance(site, RoundTrip)]
+    if strategy is None:
+        strategy = _default_strategy(bool(blocks), semantic_units)
+    name, function = _load_strategy(strategy)
+    check_strategy(function, name)
+    if blocks:
         _require_choice("metric", metric, ("keys", "hidden"))
         _require_none(staying, tower, "merge a ratio in each part, each block by itself")
         round_trip = make_settings(
@@ -171,7 +174,7 @@ def restore(model: ModelT) -> ModelT:
 
 
 @contextmanager
-def accelerated(model: ModelT, strategy: str | Strategy = defaults.STRATEGY, **options: Any) -> Iterator[ModelT]:
+def accelerated(model: ModelT, strategy: str | Strategy | None = None, **options: Any) -> Iterator[ModelT]:
     """`accelerate` for the length of a `with` block; afterwards the model is as it was before, accelerated or not.
 
     Args:
@@ -239,6 +242,15 @@ def list_strategies() -> list[str]:
         True
     """
     return strategies.names()
+
+
+def _default_strategy(denoiser: bool, semantic_units: str) -> str:
+    if semantic_units != defaults.SEMANTIC_UNITS:
+        raise TurboError(
+            f"semantic_units={semantic_units!r} goes with a strategy that you name: the default's parameter is in "
+            f"{defaults.SEMANTIC_UNITS} units"
+        )
+    return defaults.DENOISER_STRATEGY if denoiser else defaults.STRATEGY
 
 
 def _load_strategy(strategy: object) -> tuple[str, Strategy]:

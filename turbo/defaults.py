@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-STRATEGY: Final = "s1"
+STRATEGY: Final = "ward"
+"""Where tokens stay merged."""
+DENOISER_STRATEGY: Final = "s1"
+FLOOR: Final = 0.3
+"""What every token is worth beside A, in relative units, to `ward`."""
 ALPHA: Final = 0.25
 """Weight of A, in relative units, in S1, S3 and S4."""
 MOMENTUM: Final = 0.5

@@ -55,7 +55,7 @@ class Protocol:
     guidance: float | None = None
     dtype: str = "float32"
     device: str = "cpu"
-    strategy: str = defaults.STRATEGY
+    strategy: str = defaults.DENOISER_STRATEGY
     options: Mapping[str, Any] | None = None
 
     def arguments(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _table(accuracy: dict[tuple[str, str], float], speed: dict[str, float], toke
     for strategy in dict.fromkeys(strategy for strategy, label in accuracy if label):
         table.add_row(strategy, untouched, *(f"{accuracy[strategy, label]:.1%}" for label in DROPS))
     table.title = "Accuracy of each strategy, and speed-up measured against the untouched model"
-    table.caption = "s1 to s4: the paper's; bound, ward, distortion: no parameter; tome, attention, random: baselines"
+    table.caption = "s1 to s4: the paper's; bound, ward, distortion: from bounds; tome, attention, random: baselines"
     table.title_justify = table.caption_justify = "left"
     return table
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.progress import progress
 from turbo.denoisers import is_denoiser
@@ -37,7 +38,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the results; a run that stopped goes on there.")],
     strategies: Annotated[
         str, typer.Option(help="Strategies with commas between: s1,s4(alpha=0.3,beta=0.9),package.module:Name,…")
-    ] = "s1,tome",
+    ] = f"{defaults.STRATEGY},tome",
     drop: Annotated[
         str | None, typer.Option(help="Tokens merged per block: 10,20,… each its own setting; one per block: 30:20:10.")
     ] = None,

@@ -32,7 +32,7 @@ def generate(
     size: Annotated[int | None, typer.Option(help="Pixels of a side; by default the pipeline's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the scheduler; by default the pipeline's own.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; by default the pipeline's own.")] = None,
-    strategy: opt.Strategy = defaults.STRATEGY,
+    strategy: opt.Strategy = defaults.DENOISER_STRATEGY,
     ratio: Annotated[float, typer.Option(help="Share of its tokens that a part merges, at most 0.75.")] = 0.5,
     parts: opt.Parts = None,
     max_downsample: opt.MaxDownsample = None,

@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 import turbo
-from turbo import defaults
 from turbo.cli import options as opt
 from turbo.cli.progress import progress
 from turbo.denoisers import OFFICIAL_UNETS, build_unet, is_denoiser, load_pipeline
@@ -24,7 +23,7 @@ console = Console()
 
 def inspect(
     model: opt.Model,
-    strategy: opt.Strategy = defaults.STRATEGY,
+    strategy: opt.AnyStrategy = None,
     drop: opt.Drop = None,
     ratio: opt.Ratio = None,
     speedup: opt.Speedup = None,
@@ -60,7 +59,9 @@ def inspect(
             denoiser, model, "they are for denoisers: random:sd15-unet, zoo:t2i-scenes, or a local folder of a pipeline"
         )
         arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
-    arguments |= {"destinations": destinations, "strategy": find_strategy(strategy), "adapter": find_adapter(adapter)}
+    if strategy is not None:
+        arguments["strategy"] = find_strategy(strategy)
+    arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
     with progress(f"loading {model}"):
         loaded = _load(model)
     with warnings.catch_warnings():

@@ -22,6 +22,13 @@ MODEL_HELP = (
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 STRATEGY_HELP = "Fusion strategy: a registered name (see `turbo list`), or package.module:Name."
 Strategy = Annotated[str, typer.Option(help=STRATEGY_HELP)]
+AnyStrategy = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{STRATEGY_HELP} By default {defaults.STRATEGY}, in a denoiser {defaults.DENOISER_STRATEGY}.",
+        show_default=False,
+    ),
+]
 Adapter = Annotated[
     str | None,
     typer.Option(

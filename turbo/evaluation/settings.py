@@ -37,11 +37,11 @@ class Setting:
         """A setting from a name and the keyword arguments of `turbo.accelerate`."""
         if name == UNTOUCHED:
             raise TurboError(f"a setting cannot be called {UNTOUCHED!r}: that is the model without turbo")
-        return cls(name, dict(options), strategy_name(options.get("strategy", defaults.STRATEGY)))
+        return cls(name, dict(options), strategy_name(options.get("strategy") or defaults.STRATEGY))
 
     @property
     def record(self) -> dict[str, Any]:
-        """What tells it from other settings, as plain data; options at their defaults are left out."""
+        """What tells it from other settings, as plain data; options that ask for nothing are left out."""
         return {"strategy": self.strategy, **self.rest}
 
     @property

@@ -6,30 +6,16 @@ factor of 30; multiply such an α by 30/n to carry it over.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from turbo import defaults
-from turbo.errors import TurboError
 from turbo.fusion.candidates import Candidates
+from turbo.fusion.parameters import is_number, require, require_weight
 
 TINY_VALUE = 1e-6
 """Smallest A that S2 divides by, so that a token nobody attends to has a large but finite priority."""
-
-
-def _require(ok: bool, name: str, found: object, wanted: str) -> None:
-    if not ok:
-        raise TurboError(f"{name}={found!r}: {name} must be {wanted}")
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and (isinstance(x, int) or math.isfinite(x))
-
-
-def _require_weight(name: str, x: object) -> None:
-    _require(_is_number(x) and x >= 0, name, x, "a finite number, 0 or more")  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class S1:
     alpha: float = defaults.ALPHA
 
     def __post_init__(self) -> None:
-        _require_weight("alpha", self.alpha)
+        require_weight("alpha", self.alpha)
 
     def __call__(self, candidates: Candidates) -> Tensor:
         return candidates.redundancy - self.alpha * candidates.value
@@ -83,7 +69,7 @@ class S3:
     alpha: float = defaults.ALPHA
 
     def __post_init__(self) -> None:
-        _require_weight("alpha", self.alpha)
+        require_weight("alpha", self.alpha)
 
     def __call__(self, candidates: Candidates) -> Tensor:
         alike, unlike = candidates.redundancy.clamp_min(0), candidates.redundancy.clamp_max(0)
@@ -108,9 +94,9 @@ class S4:
     gamma: float = 5
 
     def __post_init__(self) -> None:
-        _require_weight("alpha", self.alpha)
-        _require(_is_number(self.beta) and self.beta > 0, "beta", self.beta, "a finite number above 0")
-        _require(_is_number(self.gamma), "gamma", self.gamma, "a block's index, counted from 0 at the input")
+        require_weight("alpha", self.alpha)
+        require(is_number(self.beta) and self.beta > 0, "beta", self.beta, "a finite number above 0")
+        require(is_number(self.gamma), "gamma", self.gamma, "a block's index, counted from 0 at the input")
 
     def __call__(self, candidates: Candidates) -> Tensor:
         scale: float = self.beta ** abs(self.gamma - candidates.depth)

@@ -18,7 +18,7 @@ seeds = st.integers(0, 2**31 - 1)
 """Seeds of a `torch.Generator`."""
 
 weights = st.floats(0, 50)
-"""Values of α."""
+"""Values of α, and of a floor."""
 
 per_token_strategies = st.one_of(
     st.builds(S1, alpha=weights),
@@ -28,7 +28,7 @@ per_token_strategies = st.one_of(
     st.builds(ToMe),
     st.builds(Attention),
     st.builds(Bound),
-    st.builds(Ward),
+    st.builds(Ward, floor=weights),
     st.builds(Distortion),
 )
 """Every strategy that judges a token by what is known of it; Random goes by position."""

@@ -23,7 +23,7 @@ def draw_pairs(
     prompts: Sequence[str],
     *,
     starts: Sequence[Image.Image] | None = None,
-    strategy: str | Strategy = defaults.STRATEGY,
+    strategy: str | Strategy = defaults.DENOISER_STRATEGY,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     batch: int | None = None,

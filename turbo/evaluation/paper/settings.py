@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, NamedTuple
 
 import turbo
+from turbo import defaults
 from turbo.engine.acceleration import Acceleration
 from turbo.engine.install import require_acceleration
 from turbo.errors import TurboError
@@ -20,13 +20,20 @@ from turbo.evaluation.paper.printed import (
     threshold_in,
 )
 from turbo.evaluation.settings import Setting
-from turbo.fusion import S1, S2, S3, S4, Strategy
+from turbo.fusion import S1, S2, S3, S4, Strategy, Ward
 from turbo.models import LoadedModel
 from turbo.schedule import Schedule
 
-OTHERS = ("tome", "bound", "ward", "distortion", "attention", "random")
+OTHERS: dict[str, str | Strategy] = {
+    "tome": "tome",
+    "bound": "bound",
+    "ward floor=0": Ward(0.0),
+    "distortion": "distortion",
+    "attention": "attention",
+    "random": "random",
+}
 """Strategies that the paper does not have, for comparison."""
-DEFAULT: str = inspect.signature(turbo.accelerate).parameters["strategy"].default
+DEFAULT: str = defaults.STRATEGY
 """What turbo uses where no strategy is named."""
 _PUBLISHED = {"destinations": "parity", "metric": "keys", "momentum": 0.0}  # whatever turbo's defaults are
 
@@ -90,7 +97,7 @@ def fusion_settings(shape: Shape, drop: int, units: Units) -> dict[str, Setting]
     common = {"drop": drop, "semantic_units": units.semantic_units, **_PUBLISHED}
     found = {row.name: {"strategy": _strategy(row, shape.blocks, units), **common} for row in TABLE_1}
     found[DEFAULT] = {"strategy": DEFAULT, "drop": drop}
-    found |= {name: {"strategy": name, **common} for name in OTHERS if name != DEFAULT}
+    found |= {name: {"strategy": strategy, **common} for name, strategy in OTHERS.items()}
     return {name: Setting.of(name, options) for name, options in found.items()}
 
 
