@@ -11,9 +11,10 @@ CORE := turbo/attention.py,turbo/drops.py,turbo/flops.py,turbo/fusion/*,turbo/ha
 CORE_TESTS := $(patsubst %,tests/test_%.py,attention drops flops fusion hashing information matching merging partition $\
 	ratios registry schedule speedup)
 
+ZOO := blip-scenes blip-vqa-scenes clip-scenes
 SD_PARTS := --parts self_attention self_attention,cross_attention,feed_forward $(if $(TOMESD),--tomesd $(TOMESD))
 
-.PHONY: help install demo test check docs bench bench-generation mutants coverage nightly clean
+.PHONY: help install demo test check docs bench bench-generation bench-zoo mutants coverage nightly clean
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -58,6 +59,23 @@ bench-generation: $(READY)  ## Quality and speed of Stable Diffusion's UNet (an 
 		--out benchmarks/results/sd15-unet-64-cpu.json
 	$(BIN)/python benchmarks/sd_unet.py --config sd15-unet --latents 128 --no-guidance --rounds 3 $(SD_PARTS) \
 		--out benchmarks/results/sd15-unet-128-cpu.json
+
+bench-zoo: $(READY)  ## Quality of the zoo's models: what decides the defaults, the paper's tables (four hours); fills the pages
+	$(BIN)/python benchmarks/defaults.py --split validation
+	$(BIN)/python benchmarks/defaults.py --split test
+	for table in table1 table2; do \
+		$(BIN)/turbo reproduce $$table --seeds 0,1,2 --limit 100 --out out/reproduce && \
+		cp out/reproduce/$$table.json benchmarks/results/ || exit 1; done
+	for model in $(ZOO); do \
+		$(BIN)/turbo eval --model zoo:$$model --data scenes --strategies ward,s1,tome --seeds 0,1,2 --limit 300 \
+			--out out/default-$$model && \
+		cp out/default-$$model/results.json benchmarks/results/default-$$model.json || exit 1; done
+	$(BIN)/turbo eval --model zoo:blip-scenes --data scenes --strategies "ward,s1(alpha=0.1),tome,attention" \
+		--speedup 1.3,1.6,2,2.5 --limit 300 --out out/eval-captions
+	cp out/eval-captions/results.json benchmarks/results/eval-captions.json
+	cp out/eval-captions/plot.png docs/images/eval-captions.png
+	$(BIN)/python benchmarks/fill_pages.py
+	$(BIN)/python benchmarks/choices_picture.py
 
 mutants: $(READY)  ## Break the core in a thousand ways, one at a time: the tests must notice each (half an hour)
 	rm -rf mutants
