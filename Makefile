@@ -67,13 +67,16 @@ bench-zoo: $(READY)  ## Quality of the zoo's models: what decides the defaults, 
 		$(BIN)/turbo reproduce $$table --seeds 0,1,2 --limit 100 --out out/reproduce && \
 		cp out/reproduce/$$table.json benchmarks/results/ || exit 1; done
 	for model in $(ZOO); do \
-		$(BIN)/turbo eval --model zoo:$$model --data scenes --strategies ward,s1,tome --seeds 0,1,2 --limit 300 \
+		$(BIN)/turbo eval --model zoo:$$model --data scenes --strategies ward,s1,tome --seeds 0,1,2 --limit 300 --rounds 15 \
 			--out out/default-$$model && \
 		cp out/default-$$model/results.json benchmarks/results/default-$$model.json || exit 1; done
 	$(BIN)/turbo eval --model zoo:blip-scenes --data scenes --strategies "ward,s1(alpha=0.1),tome,attention" \
-		--speedup 1.3,1.6,2,2.5 --limit 300 --out out/eval-captions
+		--speedup 1.3,1.6,2,2.5 --limit 300 --rounds 15 --out out/eval-captions
 	cp out/eval-captions/results.json benchmarks/results/eval-captions.json
 	cp out/eval-captions/plot.png docs/images/eval-captions.png
+	$(BIN)/turbo reproduce figure1 --out out/reproduce && cp out/reproduce/figure1.png docs/images/text-to-image.png
+	$(BIN)/turbo reproduce figure2 --out out/reproduce && cp out/reproduce/figure2.png docs/images/image-to-image.png
+	$(BIN)/turbo reproduce figure3 --out out/reproduce && cp out/reproduce/figure3.png docs/images/merging-process.png
 	$(BIN)/python benchmarks/fill_pages.py
 	$(BIN)/python benchmarks/choices_picture.py
 

@@ -77,7 +77,10 @@ class Blended:
 
 @contextmanager
 def no_sizes(model: Any) -> Iterator[None]:
-    """Attention that counts a merged token once: log s is left out of the blocks' attention."""
+    """Attention that counts a merged token once: log s is left out of the blocks' attention.
+
+    A keeps its log s: it is computed apart.
+    """
 
     def plain(query: Tensor, key: Tensor, value: Tensor, size: Tensor | None = None, **options: Any) -> Tensor:
         return proportional_attention(query, key, value, **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from defaults_rows import TITLES, UNTOUCHED, Column, Questions, title
 from page_tables import load
@@ -45,24 +46,8 @@ def draw(path: Path, found: Questions, strategy: str) -> None:
         ticks += [amount] * (amount - ticks[-1] >= 0.2)  # labels need room
     for row, ground in enumerate(grounds):
         for place, model in enumerate(models):
-            panel, column = panels[row][place], (model, ground)
-            bare, top = found.untouched[column]["nll"].mean, 0.0
-            panel.axhline(bare, color="black", linewidth=1.2, linestyle=(0, (1, 2)), label=UNTOUCHED)
-            for (name, label), (colour, mark, line) in zip(names.items(), STYLES, strict=False):
-                points = _points(found, column, name)
-                x, low, mean, high = zip(*points, strict=True)
-                panel.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-                top = max(top, *high) if name != "random" else top
-                panel.plot(x, mean, color=colour, marker=mark, linestyle=line, linewidth=2, markersize=6, label=label)
-            panel.set_yscale("log")
-            panel.set_ylim(top=1.2 * top)
-            panel.yaxis.set_major_locator(plt.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-            panel.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
-            panel.yaxis.set_minor_formatter(plt.NullFormatter())
-            panel.set_xticks(ticks, [f"{each:g}" for each in ticks])
-            panel.grid(alpha=0.3)
-            panel.tick_params(labelsize=11)
-            panel.set_title(f"{TITLES.get(model, model)}, {ground}", fontsize=14)
+            _draw_panel(panels[row][place], found, (model, ground), names)
+            panels[row][place].set_xticks(ticks, [f"{each:g}" for each in ticks])
         panels[row][0].set_ylabel("NLL (nats, lower is better)", fontsize=13)
     for panel in panels[-1]:
         panel.set_xlabel("FLOPs fall by", fontsize=13)
@@ -70,6 +55,28 @@ def draw(path: Path, found: Questions, strategy: str) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=14, frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _draw_panel(panel: Any, found: Questions, column: Column, names: dict[str, str]) -> None:
+    """Draws a model on a ground; names are of strategies, with what the legend calls them."""
+    plt = require_matplotlib()
+    bare, top = found.untouched[column]["nll"].mean, 0.0
+    panel.axhline(bare, color="black", linewidth=1.2, linestyle=(0, (1, 2)), label=UNTOUCHED)
+    for (name, label), (colour, mark, line) in zip(names.items(), STYLES, strict=False):
+        points = _points(found, column, name)
+        x, low, mean, high = zip(*points, strict=True)
+        panel.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        top = max(top, *high) if name != "random" else top
+        panel.plot(x, mean, color=colour, marker=mark, linestyle=line, linewidth=2, markersize=6, label=label)
+    panel.set_yscale("log")
+    panel.set_ylim(top=1.2 * top)
+    panel.yaxis.set_major_locator(plt.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    panel.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(plt.NullFormatter())
+    panel.grid(alpha=0.3)
+    panel.tick_params(labelsize=11)
+    model, ground = column
+    panel.set_title(f"{TITLES.get(model, model)}, {ground}", fontsize=14)
 
 
 def _points(found: Questions, column: Column, name: str) -> list[tuple[float, float, float, float]]:

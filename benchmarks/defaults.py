@@ -5,15 +5,15 @@
 
 Each setting runs on the same scenes of both grounds, drawn with three seeds. The main figure is the negative
 log-likelihood (nats) of the right caption, answer or match: it has the least noise. Results, with 95% intervals
-and paired differences to the setting each is compared with, go to benchmarks/results/defaults-SPLIT.json. What has been
-measured is kept under --out, so a run that stopped goes on.
+and paired differences to the setting each is compared with, go to benchmarks/results/defaults-SPLIT.json; those of some
+of the models, or of another number of scenes, stay under --out. What has been measured is kept there, so a run that
+stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from questions import Setting, settings
+from questions import FIXED, Setting, settings
 
 import turbo
 from turbo.allocator import hold_allocator
 from turbo.bench.compare import machine
-from turbo.bench.folder import claim
+from turbo.bench.folder import claim, write_whole
 from turbo.cli.progress import progress
 from turbo.evaluation.data import Questions
 from turbo.evaluation.data.sources import load_data
@@ -73,7 +73,7 @@ def run(model: str, split: str, count: int, out: Path) -> None:
         parts = load_data(MODELS[model], task, split=split, limit=count, seed=seed)
         for data, ground in zip(parts, GROUNDS, strict=True):
             folder = out / split / model / f"{ground}-{seed}"
-            claim(folder, run_record(loaded, task, decoding) | {"data": data.name, "count": count}, "outcomes")
+            claim(folder, run_record(loaded, task, decoding) | {"data": data.name, "count": count, **FIXED}, "outcomes")
             groups = list(data.image_of) if isinstance(data, Questions) else None
             (folder / GROUPS).write_text(json.dumps(groups))
             job = JOBS[task](loaded, inputs, data, 64, decoding)
@@ -81,7 +81,7 @@ def run(model: str, split: str, count: int, out: Path) -> None:
             with progress(f"{model}, {data.name}", steps=len(missing)) as advance:
                 for name, setting in missing.items():
                     values = {metric: np.round(row, 5).tolist() for metric, row in measure(job, setting).items()}
-                    (folder / f"{name}.json").write_text(json.dumps(values))
+                    write_whole(folder / f"{name}.json", json.dumps(values))
                     advance()
 
 
@@ -152,11 +152,12 @@ def main() -> None:
         run(model, options.split, options.count or COUNTS.get((options.split, model), 250), options.out)
     rows = [row for model in options.models for row in collect(model, options.split, options.out)]
     record = {
-        "command": "python benchmarks/defaults.py " + " ".join(sys.argv[1:]),
+        "command": f"python benchmarks/defaults.py --split {options.split}",
         "seeds": SEEDS,
         "machine": machine(torch.device("cpu")),
     }
-    path = Path(__file__).parent / "results" / f"defaults-{options.split}.json"
+    whole = options.models == list(MODELS) and options.count is None
+    path = (Path(__file__).parent / "results" if whole else options.out) / f"defaults-{options.split}.json"
     lines = ",\n".join(json.dumps(row) for row in rows)  # a line for each: changes can be read
     path.write_text(f'{json.dumps(record)[:-1]}, "rows": [\n{lines}\n]}}\n')
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -110,8 +109,8 @@ def measured(load: Load, *, split: str) -> str:
     machine, seeds = record["machine"], ", ".join(map(str, record["seeds"]))
     where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} of {machine['cores']} cores"
     versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "transformers", "turbo"))
-    command = re.sub(r" --out[ =]\S+", "", record["command"])  # says nothing about the figures
-    return f"Examples of the {split} part, seeds {seeds} together: {listed}. `{command}`, on {where}, {versions}."
+    made = f"`{record['command']}`, on {where}, {versions}"
+    return f"Examples of the {split} part, seeds {seeds} together: {listed}. {made}."
 
 
 class _Grid:

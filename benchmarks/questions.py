@@ -72,9 +72,9 @@ def settings(model: str, split: str) -> Iterator[Setting]:
         candidates = STRATEGIES if split == "test" else STRATEGIES | VARIANTS
         for name, strategy in candidates.items():
             yield _setting("strategy", name, "tome", amount, strategy)
-        for rival in ("attention", "random"):
-            for name, strategy in STRATEGIES.items():
-                yield _setting(f"strategy against {rival}", name, rival, amount, strategy)
+        for rival in ("attention", "random", "s1 alpha=0.1", "s1 alpha=0.25"):
+            for name in (rival, "ward"):
+                yield _setting(f"strategy against {rival}", name, rival, amount, STRATEGIES[name])
     for amount in (2.0, 2.5):
         yield from _schedules(amount)
         for name in ("attention", S1_NAME, "ward" if split == "test" else "ward floor=0"):

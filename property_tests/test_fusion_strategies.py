@@ -23,8 +23,6 @@ paper_strategies = st.one_of(
     st.builds(S4, alpha=weights, beta=st.floats(0.5, 2), gamma=st.integers(-3, 12)),
 )
 
-every_strategy = st.one_of(per_token_strategies, st.builds(Ward, floor=weights))
-
 TABLE_1 = [("S1", 6, None, None), ("S2", None, None, None)]
 TABLE_1 += [("S3", alpha, None, None) for alpha in (1, 2, 3, 4)]
 TABLE_1 += [("S4", 6, beta, gamma) for beta in (0.9, 1.1) for gamma in range(1, 11)]
@@ -208,14 +206,14 @@ def test_no_jump(alpha, redundancy, at_zero, value, in_redundancy, in_value):
 # Every strategy
 
 
-@given(every_strategy, candidates(), st.floats(0, 2))
+@given(per_token_strategies, candidates(), st.floats(0, 2))
 def test_rises_in_redundancy(strategy, c, step):
     """Proposition 2.7: a more redundant token never merges later, anywhere in the range: not by one rounding."""
     higher = replaced(c, redundancy=(c.redundancy + step).clamp_max(1))
     assert (strategy(higher) >= strategy(c)).all()
 
 
-@given(every_strategy, candidates(), st.floats(0, 10))
+@given(per_token_strategies, candidates(), st.floats(0, 10))
 def test_falls_in_value(strategy, c, step):
     """Proposition 2.7: a token that is attended more never merges earlier; Ward, a quotient of A, up to rounding."""
     attended = replaced(c, value=c.value + step)
@@ -231,7 +229,7 @@ def test_ward_falls_in_the_partners_value_and_in_its_floor(strategy, c, step, mo
     assert (Ward(strategy.floor + more)(c) <= strategy(c) + rounding).all()
 
 
-@given(every_strategy, candidates())
+@given(per_token_strategies, candidates())
 def test_finite(strategy, c):
     """Proposition 2.8: every priority is a finite number, one per source, in the redundancy's precision."""
     for example in (c, map_fields(c, torch.Tensor.float)):
@@ -241,21 +239,21 @@ def test_finite(strategy, c):
         assert priority.dtype == example.redundancy.dtype
 
 
-@given(every_strategy, candidates(), st.randoms(use_true_random=False))
+@given(per_token_strategies, candidates(), st.randoms(use_true_random=False))
 def test_permuting_the_tokens_permutes_the_priorities(strategy, c, random):
     """Proposition 2.9: a strategy judges each token by itself: order does not matter."""
     order = random.sample(range(c.redundancy.shape[1]), c.redundancy.shape[1])
     assert torch.equal(strategy(map_fields(c, lambda t: t[:, order])), strategy(c)[:, order])
 
 
-@given(every_strategy, candidates())
+@given(per_token_strategies, candidates())
 def test_images_of_a_batch_do_not_see_each_other(strategy, c):
     """Proposition 2.9: judging a batch is judging each image alone."""
     for b in range(len(c.redundancy)):
         assert torch.equal(strategy(map_fields(c, lambda t, b=b: t[b : b + 1]))[0], strategy(c)[b])
 
 
-@given(every_strategy, candidates())
+@given(per_token_strategies, candidates())
 def test_candidates_are_left_as_they_are(strategy, c):
     """Proposition 2.9: a strategy is pure: it changes nothing that it is given, and twice gives the same."""
     before = map_fields(c, torch.Tensor.clone)
@@ -275,7 +273,7 @@ def test_what_the_published_strategies_read(strategy, c, seed):
         assert torch.equal(strategy(replaced(c, depth=c.depth + 1)), strategy(c))
 
 
-@given(every_strategy, candidates(), st.sampled_from([1, 100, 10000]))
+@given(per_token_strategies, candidates(), st.sampled_from([1, 100, 10000]))
 def test_single_precision_agrees_with_double(strategy, c, larger):
     """Proposition 2.10: single precision changes a priority by its rounding only."""
     single = map_fields(replaced(c, size=c.size * larger), torch.Tensor.float)

@@ -191,7 +191,7 @@ def test_never_silent(request):
         if seen >= schedule.threshold
     )
     noted = [note.partition(":")[0] for note in plan.notes]
-    drop = "the default drop" if schedule.drop is None else f"drop={schedule.drop}"
+    drop = "the default amount" if schedule.drop is None else f"drop={schedule.drop}"
     expected = [f"{drop} is more than half of the tokens"] if halved and schedule.ratio is None else []
     expected += [] if any(plan.counts) or schedule.is_off() else ["no block merges anything"]
     assert len(noted) == len(expected)

@@ -4,7 +4,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from turbo.drops import SHAPES, constant, decreasing, early, increasing, share_out, top_level
+from turbo.drops import SHAPES, WEIGHTS, constant, decreasing, early, increasing, share_out, top_level
 from turbo.levels import find_level, first_level, last_levels, rungs
 
 
@@ -15,6 +15,7 @@ def token(blocks, whole):
 
 def test_the_names():
     assert {"constant": constant, "decreasing": decreasing, "increasing": increasing, "early": early} == SHAPES
+    assert {*WEIGHTS, "early"} == set(SHAPES)  # what `share_out` needs to know
 
 
 @pytest.mark.parametrize("name", SHAPES)

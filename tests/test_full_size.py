@@ -46,7 +46,7 @@ def test_official_configuration(name: str, n: int, protected: int, blocks: int):
     loaded = load_model(name)
     images = loaded.example(batch=1)
     untouched = tensor(loaded.images(images))
-    turbo.accelerate(loaded.model)  # the default drop
+    turbo.accelerate(loaded.model)  # the default amount
     acceleration = require_acceleration(loaded.model)
     assert (acceleration.n, acceleration.protected, len(acceleration.blocks)) == (n, protected, blocks)
     fast = tensor(loaded.images(images))

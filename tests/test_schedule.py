@@ -270,7 +270,7 @@ def test_a_default_that_is_more_than_half_is_clipped_and_said():
     plan = Schedule().plan(50, blocks=1, protected=1)
     assert plan.counts == (24,)
     (note,) = plan.notes
-    assert note.startswith("the default drop is more than half of the tokens in block 0 (from 50 tokens)")
+    assert note.startswith("the default amount is more than half of the tokens in block 0 (from 50 tokens)")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

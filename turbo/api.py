@@ -17,7 +17,7 @@ from turbo.engine.install import find_acceleration, find_accelerations, install,
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.partition import Destinations
 from turbo.engine.round_trip.settings import make_settings
-from turbo.engine.score import check_strategy
+from turbo.engine.strategy import find_strategy
 from turbo.errors import TurboError, TurboWarning
 from turbo.fusion import Strategy
 from turbo.partition import Halves
@@ -115,10 +115,7 @@ def accelerate(
     sites = list_sites(tower, adapter_name, found)
     acceleration: Acceleration | Generation
     blocks = [site for site in sites if isinstance(site, RoundTrip)]
-    if strategy is None:
-        strategy = _default_strategy(bool(blocks), semantic_units)
-    name, function = _load_strategy(strategy)
-    check_strategy(function, name)
+    name, function = find_strategy(strategy, bool(blocks), semantic_units)
     if blocks:
         _require_choice("metric", metric, ("keys", "hidden"))
         _require_none(staying, tower, "merge a ratio in each part, each block by itself")
@@ -244,38 +241,11 @@ def list_strategies() -> list[str]:
     return strategies.names()
 
 
-def _default_strategy(denoiser: bool, semantic_units: str) -> str:
-    if semantic_units != defaults.SEMANTIC_UNITS:
-        raise TurboError(
-            f"semantic_units={semantic_units!r} goes with a strategy that you name: the default's parameter is in "
-            f"{defaults.SEMANTIC_UNITS} units"
-        )
-    return defaults.DENOISER_STRATEGY if denoiser else defaults.STRATEGY
-
-
-def _load_strategy(strategy: object) -> tuple[str, Strategy]:
-    if isinstance(strategy, str):
-        plugin = strategies[strategy]
-        function = plugin() if isinstance(plugin, type) else plugin
-        name = strategy
-    else:
-        function = strategy
-        name = repr(strategy) if hasattr(strategy, "__dataclass_fields__") else _callable_name(strategy)
-    if isinstance(function, type) or not callable(function):
-        hint = f"; pass an instance, {function.__name__}()" if isinstance(function, type) else ""
-        raise TurboError(f"strategy={strategy!r}: must be a name or a callable of candidates{hint}")
-    return name, function
-
-
 def _require_none(options: Mapping[str, object], tower: object, why: str) -> None:
     """Refuse options that cannot apply to a model, rather than ignore them."""
     if given := {name: value for name, value in options.items() if value is not None}:
         found = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise TurboError(f"{found} cannot apply to a {type(tower).__name__}: its blocks {why}; leave it out")
-
-
-def _callable_name(function: object) -> str:
-    return getattr(function, "__name__", type(function).__name__)
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

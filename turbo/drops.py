@@ -13,6 +13,13 @@ from typing import Literal
 
 Shape = Literal["constant", "decreasing", "increasing", "early"]
 
+WEIGHTS: Mapping[str, Callable[[int], Sequence[int]]] = {
+    "constant": lambda blocks: [1] * blocks,
+    "decreasing": lambda blocks: range(blocks, 0, -1),
+    "increasing": lambda blocks: range(1, blocks + 1),
+}
+"""By name: blocks -> what the counts are in proportion to, for the schedules that spread them."""
+
 
 def constant(level: int, blocks: int) -> list[int]:
     """About the same count in every block: no two differ by more than one token.
@@ -21,7 +28,7 @@ def constant(level: int, blocks: int) -> list[int]:
         >>> constant(40000, blocks=12)
         [12, 11, 12, 11, 12, 11, 12, 12, 11, 12, 11, 12]
     """
-    return _spread(level, [1] * blocks)
+    return _spread(level, WEIGHTS["constant"](blocks))
 
 
 def decreasing(level: int, blocks: int) -> list[int]:
@@ -31,7 +38,7 @@ def decreasing(level: int, blocks: int) -> list[int]:
         >>> decreasing(40000, blocks=6)
         [45, 38, 30, 23, 15, 8]
     """
-    return sorted(_spread(level, range(blocks, 0, -1)), reverse=True)
+    return sorted(_spread(level, WEIGHTS["decreasing"](blocks)), reverse=True)
 
 
 def increasing(level: int, blocks: int) -> list[int]:
@@ -41,7 +48,7 @@ def increasing(level: int, blocks: int) -> list[int]:
         >>> increasing(40000, blocks=6)
         [8, 15, 22, 31, 37, 46]
     """
-    return sorted(_spread(level, range(1, blocks + 1)))
+    return sorted(_spread(level, WEIGHTS["increasing"](blocks)))
 
 
 def early(level: int, blocks: int) -> list[int]:
@@ -83,7 +90,7 @@ def share_out(name: str, tokens: int, blocks: int) -> list[int]:
         >>> share_out("decreasing", 108, blocks=6)
         [31, 26, 20, 16, 10, 5]
     """
-    levels_per_token = {"constant": 2 * blocks**2, "early": 1}.get(name, blocks**2 * (blocks + 1))
+    levels_per_token = 1 if name == "early" else 2 * blocks * sum(WEIGHTS[name](blocks))  # see `_spread`
     return SHAPES[name](tokens * levels_per_token, blocks)
 
 

@@ -17,8 +17,6 @@ from turbo.errors import TurboError
 from turbo.flops import BlockFlops
 from turbo.levels import find_level
 
-"""With nothing asked for, about this share of the tokens has merged after the last block."""
-
 
 def most_mergeable(n: int, protected: int = 0) -> int:
     """How many tokens of a sequence can merge at once: half of the unprotected ones, rounded down.
@@ -141,7 +139,7 @@ class Schedule:
     def _notes(self, n: int, counts: list[int], capped: list[int]) -> tuple[str, ...]:
         notes = []
         if capped:
-            drop = "the default drop" if self.drop is None else f"drop={self.drop}"
+            drop = "the default amount" if self.drop is None else f"drop={self.drop}"
             notes.append(
                 f"{drop} is more than half of the tokens in block{'s' * (len(capped) > 1)} "
                 f"{', '.join(map(str, capped))} (from {n} tokens): as many as possible merge there"

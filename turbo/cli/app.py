@@ -63,6 +63,7 @@ def bench(
     min_tokens: opt.MinTokens = 0,
     schedule: opt.ScheduleName = None,
     destinations: opt.Destinations = None,
+    momentum: opt.Momentum = None,
     adapter: opt.Adapter = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
@@ -86,7 +87,7 @@ def bench(
         opt.check_destinations(destinations, name)
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
     opt.check_dtype(dtype)
-    arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
+    arguments |= {"destinations": destinations, "momentum": momentum, "adapter": find_adapter(adapter)}
     sides: dict[str, dict[str, Any]] = {
         name: {"strategy": find_strategy(name), **arguments} for name in strategy or [defaults.STRATEGY]
     }

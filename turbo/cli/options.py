@@ -59,6 +59,14 @@ Destinations = Annotated[
     ),
 ]
 
+Momentum = Annotated[
+    float | None,
+    typer.Option(
+        help=f"Share of the semantic value that comes from the blocks before; {defaults.MOMENTUM} by default, 0 is the "
+        "paper's."
+    ),
+]
+
 DTYPES = ("float32", "bfloat16", "float16")
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 Parts = Annotated[

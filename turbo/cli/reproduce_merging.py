@@ -40,6 +40,7 @@ def figure3(
     min_tokens: opt.MinTokens = 0,
     schedule: opt.ScheduleName = None,
     destinations: opt.Destinations = None,
+    momentum: opt.Momentum = None,
     adapter: opt.Adapter = None,
     columns: Annotated[int, typer.Option(min=2, help="Blocks that are shown, at most.")] = 6,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
@@ -62,7 +63,8 @@ def figure3(
     speedup = 2.0 if drop is None and ratio is None and speedup is None else speedup
     arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
     opt.check_destinations(destinations, model)
-    arguments |= {"strategy": find_strategy(strategy), "destinations": destinations, "adapter": find_adapter(adapter)}
+    arguments |= {"strategy": find_strategy(strategy), "destinations": destinations, "momentum": momentum}
+    arguments |= {"adapter": find_adapter(adapter)}
     setting = Setting.of("figure", arguments)
     with progress(f"loading {model}"):
         loaded = load_model(model)

@@ -33,8 +33,9 @@ class Speed:
 
     Attributes:
         per_second: examples (images, or questions) in the median time.
-        speedup: the untouched model's median time / this one.
-        low: lower quartile of the ratio of the two times of one round.
+        speedup: the untouched model's time / this one, of one round: the median over rounds. A drift of the machine
+            hits both times of a round.
+        low: lower quartile of the same.
         high: upper quartile.
     """
 
@@ -94,11 +95,9 @@ def speeds(seconds: Mapping[str, Mapping[str, Sequence[float]]], count: int) -> 
     for part, took in seconds.items():
         base = np.asarray(took[UNTOUCHED])
         for name, its in took.items():
-            low, high = np.quantile(base / np.asarray(its), (0.25, 0.75))
-            median = statistics.median(its)
-            found.setdefault(name, {})[part] = Speed(
-                count / median, statistics.median(took[UNTOUCHED]) / median, float(low), float(high)
-            )
+            low, middle, high = np.quantile(base / np.asarray(its), (0.25, 0.5, 0.75))
+            per_second = count / statistics.median(its)
+            found.setdefault(name, {})[part] = Speed(per_second, float(middle), float(low), float(high))
     return found
 
 

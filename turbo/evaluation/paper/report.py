@@ -17,7 +17,9 @@ LEGEND = (
 )
 CLAIMS_LEGEND = (
     "In brackets: the 95% interval of the paired difference. Even: the interval lies within 1% of CIDEr, 0.01 nats or "
-    "2% of images/s. Unclear: it neither lies there nor leaves out 0, or fewer than 5 rounds were timed."
+    "2% of images/s. Unclear: it neither lies there nor leaves out 0, or fewer than 5 rounds were timed. Changes of "
+    "images/s are medians over rounds of the change within a round, so they need not be those of the two medians; and "
+    "only what was timed in one run can be compared."
 )
 
 

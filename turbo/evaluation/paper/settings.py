@@ -92,12 +92,13 @@ def fusion_settings(shape: Shape, drop: int, units: Units) -> dict[str, Setting]
 
     Returns:
         Name of the row -> setting. All merge the same number of tokens; the paper's rows and those of `OTHERS` choose
-        receivers and compare tokens as published, turbo's default does as it does without being told.
+        receivers and compare tokens as published, turbo's default does as it does without being told, even where it is
+        one of `OTHERS`.
     """
     common = {"drop": drop, "semantic_units": units.semantic_units, **_PUBLISHED}
     found = {row.name: {"strategy": _strategy(row, shape.blocks, units), **common} for row in TABLE_1}
     found[DEFAULT] = {"strategy": DEFAULT, "drop": drop}
-    found |= {name: {"strategy": strategy, **common} for name, strategy in OTHERS.items()}
+    found |= {name: {"strategy": strategy, **common} for name, strategy in OTHERS.items() if name not in found}
     return {name: Setting.of(name, options) for name, options in found.items()}
 
 
