@@ -428,3 +428,13 @@ def test_a_setting_records_what_is_asked_for():
     one = Setting.of("x", {"strategy": "tome", "drop": (3, 2), "threshold": 0, "metric": "keys", "min_tokens": 9})
     assert one.record == {"strategy": "tome", "drop": [3, 2], "metric": "keys", "min_tokens": 9}
     assert Setting.of("x", {"drop": 3, "metric": None}).record == {"strategy": "ward", "drop": 3}
+
+
+def test_a_preview_notes_what_accelerate_warns_of():
+    settings = as_settings(
+        {"capped": {"drop": 120}, "units": {"strategy": "ward", "drop": 8, "semantic_units": "probability"}}
+    )
+    found = preview(model("vit-digits"), settings)
+    assert "is more than half of the tokens" in found["capped"].notes[0]
+    assert "has the floor for relative units" in found["units"].notes[0]
+    assert [len(each.notes) for each in found.values()] == [1, 1]

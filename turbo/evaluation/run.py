@@ -131,11 +131,14 @@ def preview(loaded: LoadedModel, settings: Sequence[Setting]) -> dict[str, Previ
     found = {}
     for setting in settings:
         try:
-            with prepared(loaded, setting):
-                report = turbo.report(loaded.model)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", TurboWarning)
+                with turbo.accelerated(loaded.model, **setting.options):
+                    report = turbo.report(loaded.model)
         except TurboError as error:
             raise TurboError(f"the setting {setting.name!r}: {error}") from error
-        found[setting.name] = Preview(report.blocks[-1].tokens_out, report.achieved, report.notes)
+        notes = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, TurboWarning))
+        found[setting.name] = Preview(report.blocks[-1].tokens_out, report.achieved, tuple(notes))
     return found
 
 
