@@ -38,11 +38,8 @@ from turbo.evaluation.tasks.job import Decoding, Job
 from turbo.models import load_model
 from turbo.zoo.paint import GROUNDS
 
-MODELS = {
-    "blip-scenes": "scenes",
-    "blip-vqa-scenes": "scenes",
-    "clip-scenes": "scenes",
-}
+MODELS = ("blip-scenes", "blip-vqa-scenes", "clip-scenes")
+DATA = "scenes"
 SEEDS = (0, 1, 2)
 DECODING = Decoding(beams=1, max_length=32, min_length=0)
 # On the test part retrieval takes more: few of its scenes are hard, and they decide.
@@ -65,15 +62,16 @@ def run(model: str, split: str, count: int, out: Path) -> None:
     """Measures all settings of a model that are not measured yet."""
     loaded = load_model(f"zoo:{model}")
     inputs = load_inputs(loaded)
-    task = find_task(loaded, MODELS[model])
+    task = find_task(loaded, DATA)
     # What validation chooses by needs no texts, and writing them takes most of the time.
     decoding = replace(DECODING, generate=split == "test")
+    about = run_record(loaded, task, decoding) | FIXED
     unique: dict[str, Setting | None] = {"untouched": None, **{each.key: each for each in settings(model, split)}}
     for seed in SEEDS:
-        parts = load_data(MODELS[model], task, split=split, limit=count, seed=seed)
+        parts = load_data(DATA, task, split=split, limit=count, seed=seed)
         for data, ground in zip(parts, GROUNDS, strict=True):
             folder = out / split / model / f"{ground}-{seed}"
-            claim(folder, run_record(loaded, task, decoding) | {"data": data.name, "count": count, **FIXED}, "outcomes")
+            claim(folder, about | {"data": data.name, "count": count}, "outcomes")
             groups = list(data.image_of) if isinstance(data, Questions) else None
             (folder / GROUPS).write_text(json.dumps(groups))
             job = JOBS[task](loaded, inputs, data, 64, decoding)
@@ -143,7 +141,7 @@ def main() -> None:
     """Measures, collects and writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--count", type=int, help="scenes of each ground and seed; by default 250, on test 300 or more")
     parser.add_argument("--out", type=Path, default=Path("out/defaults"))
     options = parser.parse_args()

@@ -20,6 +20,7 @@ from turbo.engine.round_trip.settings import make_settings
 from turbo.engine.strategy import find_strategy
 from turbo.errors import TurboError, TurboWarning
 from turbo.fusion import Strategy
+from turbo.fusion.parameters import is_number
 from turbo.partition import Halves
 from turbo.plugins import adapters, strategies
 from turbo.ratios import Ratio
@@ -256,9 +257,9 @@ def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _checked_momentum(momentum: object) -> float:
     if momentum is None:
         return defaults.MOMENTUM
-    if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+    if not (is_number(momentum) and 0 <= momentum < 1):  # type: ignore[operator]
         raise TurboError(f"momentum={momentum!r}: must be a number, at least 0 and below 1")
-    return float(momentum)
+    return float(momentum)  # type: ignore[arg-type]
 
 
 def _swap(model: object, acceleration: Acceleration | Generation) -> None:

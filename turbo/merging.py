@@ -32,7 +32,12 @@ def add_up(amount: Tensor, matching: Matching) -> Tensor:
         tensor([[0.5000, 0.5000]])
     """
     receiver = matching.assignment.gather(1, matching.merged)
-    return amount.gather(1, matching.kept).scatter_add(1, receiver, amount.gather(1, matching.merged))
+    return _added(amount, matching, receiver, amount.gather(1, matching.merged))
+
+
+def _added(amount: Tensor, matching: Matching, receiver: Tensor, merged: Tensor) -> Tensor:
+    """The amounts of the tokens that stay, ``b n-r``, with those of the merged ones, ``b r``, at their receivers."""
+    return amount.gather(1, matching.kept).scatter_add(1, receiver, merged)
 
 
 def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -62,7 +67,7 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
     left = matching.kept.shape[1]
     receiver = matching.assignment.gather(1, matching.merged)
     merged_size = size.gather(1, matching.merged)
-    new_size = add_up(size, matching)
+    new_size = _added(size, matching, receiver, merged_size)
 
     flat = x.reshape(batch * n, width)
     weight = (merged_size / new_size.gather(1, receiver)).to(x.dtype).reshape(-1, 1)
