@@ -30,7 +30,7 @@ from turbo.bench.folder import claim, write_whole
 from turbo.cli.progress import progress
 from turbo.evaluation.data import Questions
 from turbo.evaluation.data.sources import load_data
-from turbo.evaluation.metrics.intervals import mean_interval, paired_interval
+from turbo.evaluation.metrics.intervals import disjoint, mean_interval, paired_interval
 from turbo.evaluation.run import run_record
 from turbo.evaluation.tasks.choice import JOBS, find_task
 from turbo.evaluation.tasks.inputs import load_inputs
@@ -92,7 +92,7 @@ def collect(model: str, split: str, out: Path) -> list[dict[str, Any]]:
         def values(name: str, folders: list[Path] = folders) -> list[dict[str, list[float]]]:
             return [json.loads((folder / f"{name}.json").read_text()) for folder in folders]
 
-        groups = _disjoint([json.loads((folder / GROUPS).read_text()) for folder in folders])
+        groups = disjoint([json.loads((folder / GROUPS).read_text()) for folder in folders])
         named = {(setting.question, setting.name): setting for setting in settings(model, split)}
         head = {"model": model, "ground": ground}
         untouched = values("untouched")
@@ -103,15 +103,6 @@ def collect(model: str, split: str, out: Path) -> list[dict[str, Any]]:
             names = {"question": setting.question, "name": setting.name, "against": setting.against}
             rows += [{**head, **names, **row} for row in _rows(values(setting.key), values(other.key), groups)]
     return rows
-
-
-def _disjoint(parts: list[list[int] | None]) -> list[int] | None:
-    """The scene of each example, where several share one; scenes of different seeds are different ones."""
-    found: list[int] = []
-    for part in parts:
-        start = 1 + max(found, default=-1)
-        found += [start + scene for scene in part or ()]
-    return found or None
 
 
 def _rows(mine: list[Any], other: list[Any], groups: list[int] | None) -> list[dict[str, Any]]:

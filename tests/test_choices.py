@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from turbo.evaluation.metrics.intervals import disjoint
 from turbo.fusion import Candidates, Ward
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -18,7 +19,7 @@ if not BENCHMARKS.exists():
 sys.path.append(str(BENCHMARKS))  # as for a script that runs there
 
 from ablations import Blended, BothEnds, PerPatch, Tempered  # noqa: E402
-from defaults import MODELS, _disjoint  # noqa: E402
+from defaults import MODELS  # noqa: E402
 from questions import AMOUNTS, STRATEGIES, settings  # noqa: E402
 
 asked = pytest.mark.parametrize(("model", "split"), [(model, split) for model in MODELS for split in AMOUNTS])
@@ -113,7 +114,7 @@ def test_both_ends_protects_the_end_with_the_greater_value():
     ],
 )
 def test_scenes_of_two_seeds_are_never_joined(parts):
-    found = _disjoint(parts)
+    found = disjoint(parts)
     bounds = [sum(map(len, parts[:seed])) for seed in range(len(parts) + 1)]
     groups = [found[start:end] for start, end in pairwise(bounds)]
     assert len(set(found)) == sum(len(set(part)) for part in parts)
@@ -123,4 +124,4 @@ def test_scenes_of_two_seeds_are_never_joined(parts):
 
 
 def test_where_every_example_has_its_own_scene_there_are_no_groups():
-    assert _disjoint([None, None, None]) is None
+    assert disjoint([None, None, None]) is None

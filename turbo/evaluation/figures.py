@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from turbo.evaluation.data import Captions, Data, Questions
-from turbo.evaluation.metrics.intervals import Interval, Rows, bootstrap, mean_interval, paired_interval
+from turbo.evaluation.metrics.intervals import Interval, Rows, bootstrap, disjoint, mean_interval, paired_interval
 from turbo.evaluation.metrics.text_metrics import bleu_on
 from turbo.evaluation.tasks.outcome import Outcome
 
@@ -42,14 +42,13 @@ class Side:
 
     def groups(self, metric: str) -> list[int] | None:
         """What each value depends on, where several share it: the image of questions, and of texts that look for it."""
-        found: list[int] = []
+        parts: list[Sequence[int]] = []
         for each in self.data:
-            start = 1 + max(found, default=-1)
             if isinstance(each, Questions):
-                found += [start + row for row in each.image_of]
+                parts.append(each.image_of)
             elif isinstance(each, Captions) and metric.startswith("text_to_image"):
-                found += [start + row for row, texts in enumerate(each.references) for _ in texts]
-        return found or None
+                parts.append([row for row, texts in enumerate(each.references) for _ in texts])
+        return disjoint(parts)
 
     def is_mean(self, metric: str) -> bool:
         """Whether a metric is a mean over examples."""

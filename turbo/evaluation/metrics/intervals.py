@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,20 @@ class Interval:
     def excludes(self, number: float) -> bool:
         """Whether a number is outside, as 0 is for a significant difference; never, where the ends are NaN."""
         return number < self.low or number > self.high
+
+
+def disjoint(parts: Iterable[Sequence[int] | None]) -> list[int] | None:
+    """Groups of several sets of data one after the other: those of different sets are different ones.
+
+    Examples:
+        >>> disjoint([[0, 0, 1], [0, 1]])
+        [0, 0, 1, 2, 3]
+    """
+    found: list[int] = []
+    for part in parts:
+        start = 1 + max(found, default=-1)
+        found += [start + group for group in part or ()]
+    return found or None
 
 
 def mean_interval(values: Sequence[float] | Floats, groups: Sequence[int] | None = None) -> Interval:
