@@ -278,7 +278,7 @@ def test_images_of_a_batch_do_not_see_each_other(example):
     merged, merged_size = merge(x, matching, size)
     for b in range(len(x)):
         one = slice(b, b + 1)
-        fields = (matching.assignment, matching.kept, matching.merged, matching.destination)
+        fields = (matching.kept, matching.merged, matching.receiver)
         alone, alone_size = merge(x[one], Matching(*(field[one] for field in fields)), size[one])
         assert torch.equal(alone[0], merged[b])
         assert torch.equal(alone_size[0], merged_size[b])

@@ -42,8 +42,8 @@ def test_select_equals_the_selection_by_hand(n, protected, drop):
 
 def test_shapes_and_types():
     matching = select(torch.rand(2, 4), torch.zeros(2, 4, dtype=torch.int64), 3, parity(9, 1))
-    fields = (matching.assignment, matching.kept, matching.merged, matching.destination)
-    assert [tuple(t.shape) for t in fields] == [(2, 9), (2, 6), (2, 3), (2, 3)]
+    fields = (matching.assignment, matching.kept, matching.merged, matching.receiver, matching.destination)
+    assert [tuple(t.shape) for t in fields] == [(2, 9), (2, 6), (2, 3), (2, 3), (2, 3)]
     assert {t.dtype for t in fields} == {torch.int64}
 
 
@@ -51,7 +51,7 @@ def test_a_matching_stays_on_the_device_of_the_priorities():
     partition = parity(9, 1)
     priority = torch.zeros(2, partition.sources, device="meta")
     matching = select(priority, torch.zeros_like(priority, dtype=torch.int64), 3, partition)
-    for field in (matching.assignment, matching.kept, matching.merged, matching.destination):
+    for field in (matching.assignment, matching.kept, matching.merged, matching.receiver, matching.destination):
         assert field.device == priority.device
 
 
@@ -101,7 +101,7 @@ def test_in_order_by_hand(n, protected, drop, depth):
     matching = select(priority, partner, drop, partition)
     found = in_order(matching)
     assert found.merged is matching.merged
-    assert found.destination is matching.destination
+    assert torch.equal(found.destination, matching.destination)
     for b in range(3):
         assert (found.kept[b].tolist(), found.assignment[b].tolist()) == in_order_by_hand(matching, b)
 

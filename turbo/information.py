@@ -30,8 +30,7 @@ def token_metric(keys: Tensor) -> Tensor:
         >>> token_metric(torch.ones(1, 2, 5, 4)).norm(dim=-1).shape
         torch.Size([1, 5])
     """
-    keys = keys if keys.dtype == torch.float64 else keys.float()
-    return F.normalize(keys.mean(dim=1), dim=-1)
+    return F.normalize(_mean_over_heads(keys), dim=-1)
 
 
 def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +108,28 @@ def running_value(value: Tensor, before: Tensor | None, momentum: float) -> Tens
     return value if before is None else momentum * before + (1 - momentum) * value
 
 
+def _mean_over_heads(keys: Tensor) -> Tensor:
+    """``b h n e`` -> ``b n e``, in at least float32."""
+    dtype = keys.dtype if keys.dtype == torch.float64 else torch.float32
+    tokens = keys.transpose(1, 2)
+    if tokens.stride(0) == tokens.shape[1] * tokens.stride(1):  # heads inside tokens, as projections leave them
+        # As rows of one matrix, which spreads over threads up to three times as well as two dimensions do.
+        return tokens.flatten(0, 1).mean(dim=1, dtype=dtype).unflatten(0, tokens.shape[:2])
+    return keys.mean(dim=1, dtype=dtype)
+
+
 def _one_row(query: Tensor, keys: Tensor) -> Tensor:
-    """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys."""
-    if keys.stride(1) > keys.stride(2):  # heads outside tokens: what a batched product wants
+    """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys: each way where it is the fastest."""
+    on_cpu = keys.device.type == "cpu"
+    if torch.compiler.is_compiling() or (on_cpu and keys.dtype in (torch.bfloat16, torch.float16)):
+        return (query * keys).sum(dim=-1)  # compiled it is one kernel, and half precision has no fast small products
+    if keys.shape[0] == 1 or keys.stride(1) > keys.stride(2):  # one batched product, over heads
         return (query @ keys.transpose(2, 3))[:, :, 0]
-    # Heads inside tokens, as projections leave them: one product ``h (h e)`` x ``(h e) n``, the query block-diagonal.
+    # Heads inside tokens: no batched product takes both batch and heads then.
+    if on_cpu:
+        return torch.cat(
+            [one @ every.transpose(1, 2) for one, every in zip(query.unbind(1), keys.unbind(1), strict=True)], dim=1
+        )
+    # One product ``h (h e)`` x ``(h e) n``, the query block-diagonal: the fewest kernels.
     by_head = torch.diag_embed(query[:, :, 0].transpose(1, 2), dim1=1, dim2=2).flatten(2)
     return by_head @ keys.transpose(1, 2).flatten(2).transpose(1, 2)

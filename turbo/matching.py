@@ -19,16 +19,28 @@ class Matching:
     """Where every token of a sequence goes.
 
     Attributes:
-        assignment: ``b n`` int64, for each token its position in the merged sequence.
         kept: ``b n-r`` int64, for each position of the merged sequence the token that stays there.
         merged: ``b r`` int64, the tokens that merge away.
-        destination: ``b r`` int64, the tokens (old positions) that receive them.
+        receiver: ``b r`` int64, the positions in the merged sequence that receive them.
     """
 
-    assignment: Tensor
     kept: Tensor
     merged: Tensor
-    destination: Tensor
+    receiver: Tensor
+
+    @property
+    def destination(self) -> Tensor:
+        """``b r`` int64, the tokens (old positions) that receive the merged ones."""
+        return self.kept.gather(1, self.receiver)
+
+    @property
+    def assignment(self) -> Tensor:
+        """``b n`` int64, for each token its position in the merged sequence. Made when asked for: few need it."""
+        batch, left = self.kept.shape
+        position = torch.arange(left, device=self.kept.device).expand(batch, -1)
+        n = left + self.merged.shape[1]
+        assignment = torch.empty(batch, n, dtype=torch.int64, device=self.kept.device).scatter(1, self.kept, position)
+        return assignment.scatter(1, self.merged, self.receiver)
 
 
 def repeat(matching: Matching, times: int) -> Matching:
@@ -42,10 +54,7 @@ def repeat(matching: Matching, times: int) -> Matching:
                 [2]])
     """
     return Matching(
-        matching.assignment.repeat(times, 1),
-        matching.kept.repeat(times, 1),
-        matching.merged.repeat(times, 1),
-        matching.destination.repeat(times, 1),
+        matching.kept.repeat(times, 1), matching.merged.repeat(times, 1), matching.receiver.repeat(times, 1)
     )
 
 
@@ -64,7 +73,7 @@ def in_order(matching: Matching) -> Matching:
     """
     kept, order = matching.kept.sort(dim=1)
     place = order.argsort(dim=1)  # of each place so far, its new one
-    return Matching(place.gather(1, matching.assignment), kept, matching.merged, matching.destination)
+    return Matching(kept, matching.merged, place.gather(1, matching.receiver))
 
 
 def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -> Matching:
@@ -90,37 +99,16 @@ def select(priority: Tensor, partner: Tensor, drop: int, partition: Partition) -
     """
     batch, device = priority.shape[0], priority.device
     protected, sources, destinations = partition.protected, partition.sources, partition.destinations
-    remaining = sources - drop
+    remaining, left = sources - drop, protected + sources + destinations - drop
     chosen = priority.topk(drop, dim=1, sorted=False).indices
     stays = torch.ones(batch, sources, dtype=torch.bool, device=device).scatter(1, chosen, False)
-    rank = stays.cumsum(dim=1) - 1
-    first_destination = protected + remaining
 
-    n = protected + sources + destinations
-    position = torch.arange(n, device=device)
-    source_position = position[partition.source]
-    destination_position = position[partition.destination]
-
-    assignment = torch.empty(batch, n, dtype=torch.int64, device=device)
-    assignment[:, :protected] = position[:protected]
-    assignment[:, partition.source] = torch.where(stays, protected + rank, first_destination + partner)
-    assignment[:, partition.destination] = first_destination + position[:destinations]
-
-    # Sources that stay write their position at their rank; those that merge write into a spare last slot.
-    slot = torch.where(stays, rank, remaining)
-    staying = torch.empty(batch, remaining + 1, dtype=torch.int64, device=device)
-    staying = staying.scatter(1, slot, source_position.expand(batch, -1))
-    kept = torch.cat(
-        [
-            position[:protected].expand(batch, -1),
-            staying[:, :remaining],
-            destination_position.expand(batch, -1),
-        ],
-        dim=1,
-    )
-    return Matching(
-        assignment,
-        kept,
-        merged=source_position[chosen],
-        destination=destination_position[partner.gather(1, chosen)],
-    )
+    position = torch.arange(left + drop, device=device)
+    source = position[partition.source]
+    # What stays in any case, with a gap for the remaining sources. They write their position there, each at its rank;
+    # those that merge write into a spare last slot.
+    gap = position[:remaining]
+    outline = torch.cat([position[:protected], gap, position[partition.destination], gap.new_zeros(1)])
+    slot = torch.where(stays, stays.cumsum(dim=1) + (protected - 1), left)
+    kept = outline.expand(batch, -1).scatter(1, slot, source.expand(batch, -1))[:, :left]
+    return Matching(kept, merged=source[chosen], receiver=partner.gather(1, chosen) + (protected + remaining))

@@ -8,10 +8,13 @@ from torch import Tensor
 from turbo.matching import Matching
 
 
-def _rows(index: Tensor, n: int) -> Tensor:
+def _rows(n: int, *indices: Tensor) -> list[Tensor]:
     """``b k`` positions in sequences of n tokens -> ``b*k`` rows of the flattened ``b*n d`` tensor."""
-    offset = torch.arange(index.shape[0], device=index.device)[:, None] * n
-    return (index + offset).flatten()
+    batch = indices[0].shape[0]
+    if batch == 1:
+        return [index.flatten() for index in indices]
+    offset = torch.arange(0, batch * n, n, device=indices[0].device)[:, None]
+    return [(index + offset).flatten() for index in indices]
 
 
 def add_up(amount: Tensor, matching: Matching) -> Tensor:
@@ -31,13 +34,12 @@ def add_up(amount: Tensor, matching: Matching) -> Tensor:
         >>> add_up(torch.tensor([[0.5, 0.25, 0.25]]), m)
         tensor([[0.5000, 0.5000]])
     """
-    receiver = matching.assignment.gather(1, matching.merged)
-    return _added(amount, matching, receiver, amount.gather(1, matching.merged))
+    return _added(amount, matching, amount.gather(1, matching.merged))
 
 
-def _added(amount: Tensor, matching: Matching, receiver: Tensor, merged: Tensor) -> Tensor:
+def _added(amount: Tensor, matching: Matching, merged: Tensor) -> Tensor:
     """The amounts of the tokens that stay, ``b n-r``, with those of the merged ones, ``b r``, at their receivers."""
-    return amount.gather(1, matching.kept).scatter_add(1, receiver, merged)
+    return amount.gather(1, matching.kept).scatter_add(1, matching.receiver, merged)
 
 
 def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -65,17 +67,16 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
     if size is None:
         size = torch.ones(batch, n, dtype=torch.float32, device=x.device)
     left = matching.kept.shape[1]
-    receiver = matching.assignment.gather(1, matching.merged)
     merged_size = size.gather(1, matching.merged)
-    new_size = _added(size, matching, receiver, merged_size)
+    new_size = _added(size, matching, merged_size)
 
     flat = x.reshape(batch * n, width)
-    weight = (merged_size / new_size.gather(1, receiver)).to(x.dtype).reshape(-1, 1)
-    source = flat.index_select(0, _rows(matching.merged, n))
-    target = flat.index_select(0, _rows(matching.destination, n))
-    out = flat.index_select(0, _rows(matching.kept, n))
-    # In place: `out` is a fresh copy already.
-    out.index_add_(0, _rows(receiver, left), (source - target) * weight)
+    weight = (merged_size / new_size.gather(1, matching.receiver)).to(x.dtype).reshape(-1, 1)
+    kept, merged = _rows(n, matching.kept, matching.merged)
+    (receiver,) = _rows(left, matching.receiver)
+    out = flat.index_select(0, kept)
+    difference = flat.index_select(0, merged) - out.index_select(0, receiver)
+    out.index_add_(0, receiver, difference * weight)  # in place: `out` is a fresh copy already
     return out.view(batch, left, width), new_size
 
 
@@ -94,5 +95,5 @@ def unmerge(x: Tensor, assignment: Tensor) -> Tensor:
         tensor([1., 2., 2.])
     """
     batch, m, width = x.shape
-    rows = x.reshape(batch * m, width).index_select(0, _rows(assignment, m))
+    rows = x.reshape(batch * m, width).index_select(0, _rows(m, assignment)[0])
     return rows.view(batch, assignment.shape[1], width)

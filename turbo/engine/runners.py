@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from turbo.adapters.base import Refuse, ResidualBlock, Restore
 from turbo.attention import proportional_attention
 from turbo.engine.acceleration import Acceleration, Flow
-from turbo.engine.score import match_tokens
+from turbo.engine.score import Match, match_tokens
 from turbo.engine.trace import BlockTrace
 from turbo.errors import TurboError
 from turbo.merging import add_up, merge, unmerge
@@ -115,9 +115,7 @@ class BlockRunner(Runner):
             x, size, value, assignment = self._step(x, flow.size, flow.value, drop)
         else:
             x, size, value, assignment = recompute(self._step, x, flow.size, flow.value, drop)
-        if not self.acceleration.tracks:
-            assignment = None
-        elif assignment is None:
+        if assignment is None:
             assignment = flow.assignment
         elif flow.assignment is not None:
             assignment = assignment.gather(1, flow.assignment)
@@ -135,12 +133,14 @@ class BlockRunner(Runner):
         q, k, v = block.qkv(x)
         dropout = block.dropout() if block.module.training else 0.0
         y = proportional_attention(q, k, v, size, scale=block.scale, dropout=dropout)
+        # Before the projection: attention has just read the keys, and afterwards they are out of cache.
+        match = self._match(q, k, size, value, drop) if drop else None
+        del q, k, v
         x = x + block.project(y.transpose(1, 2).flatten(2))
-        return self._merge(x, q, k, size, value, drop) if drop else (x, size, value, None)
+        return (x, size, value, None) if match is None else self._merge(x, size, match)
 
-    def _merge(self, x: Tensor, q: Tensor, k: Tensor, size: Tensor | None, value: Tensor | None, drop: int) -> _Step:
-        settings = self.acceleration.settings
-        matching, candidates, priority, value = match_tokens(
+    def _match(self, q: Tensor, k: Tensor, size: Tensor | None, value: Tensor | None, drop: int) -> Match:
+        return match_tokens(
             q,
             k,
             self.block.query(q),
@@ -150,13 +150,18 @@ class BlockRunner(Runner):
             depth=self.depth,
             protected=self.block.protected,
             scale=self.block.scale,
-            settings=settings,
+            settings=self.acceleration.settings,
         )
+
+    def _merge(self, x: Tensor, size: Tensor | None, match: Match) -> _Step:
+        matching, candidates, priority, value = match
         x, size = merge(x, matching, size)
+        assignment = matching.assignment if self.acceleration.tracks else None
         recorder = self.acceleration.state.recorder
         if recorder is not None:
             recorder.blocks.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
-        return x, size, add_up(value, matching) if settings.momentum else None, matching.assignment
+        carried = add_up(value, matching) if self.acceleration.settings.momentum else None
+        return x, size, carried, assignment
 
     def _require_tokens(self, x: Tensor) -> None:
         """Without this check a model that indexes what its blocks return computes on the images of a batch."""

@@ -101,12 +101,13 @@ class PartRunner(Runner):
             query = self.block.text_query(*rest, **named)
             add_text_value(scores, self.block, query, x, step.found.twins, self.generation.settings)
         matching = self.generation.match(self.index, kind, count)
+        assignment = matching.assignment
         if step.recorder is not None:
-            step.recorder.parts.append(PartTrace(self.index, self.part, *grid, matching.assignment))
+            step.recorder.parts.append(PartTrace(self.index, self.part, *grid, assignment))
         merged, size = merge(x, matching)
         if self.part == "self_attention":
             named |= self.block.self_attention_bias(size.log().to(x.dtype))
-        return unmerge(self.original(merged, *rest, **named), matching.assignment)
+        return unmerge(self.original(merged, *rest, **named), assignment)
 
     def _score(self, x: Tensor, grid: tuple[int, int]) -> None:
         if x.shape[1] != grid[0] * grid[1]:
