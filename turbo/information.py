@@ -105,7 +105,7 @@ def running_value(value: Tensor, before: Tensor | None, momentum: float) -> Tens
         >>> running_value(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]), 0.5)
         tensor([[0.7500, 0.2500]])
     """
-    return value if before is None else momentum * before + (1 - momentum) * value
+    return value if before is None else torch.lerp(value, before, momentum)
 
 
 def _mean_over_heads(keys: Tensor) -> Tensor:
@@ -113,8 +113,8 @@ def _mean_over_heads(keys: Tensor) -> Tensor:
     dtype = keys.dtype if keys.dtype == torch.float64 else torch.float32
     tokens = keys.transpose(1, 2)
     if tokens.stride(0) == tokens.shape[1] * tokens.stride(1):  # heads inside tokens, as projections leave them
-        # As rows of one matrix, which spreads over threads up to three times as well as two dimensions do.
-        return tokens.flatten(0, 1).mean(dim=1, dtype=dtype).unflatten(0, tokens.shape[:2])
+        # As rows of one matrix: torch spreads that over threads better than two dimensions.
+        return tokens.flatten(0, 1).mean(dim=1, dtype=dtype).view(*tokens.shape[:2], tokens.shape[-1])
     return keys.mean(dim=1, dtype=dtype)
 
 
