@@ -20,7 +20,8 @@ from turbo.information import mutual_redundancy, semantic_value, token_metric
 from turbo.matching import select
 from turbo.merging import merge
 from turbo.partition import parity
-from turbo.schedule import Plan, Schedule, most_mergeable
+from turbo.plan import Plan
+from turbo.schedule import Schedule, most_mergeable
 from turbo.testing.generators import normal, seeds
 
 limits = st.one_of(st.just(0), st.integers(0, 70))

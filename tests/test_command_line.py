@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,33 @@ def test_bench_writes_its_results(tmp_path: Path):
     assert 0 < s1["peak_mb"] <= untouched["peak_mb"]
     assert len(s1["seconds"]) == 2
     assert record["machine"]["torch"]
+
+
+def test_bench_compiles_where_it_is_asked_to(monkeypatch):
+    """What is passed on, and what is shown; that the sides are compiled is tested with `compare`."""
+    from turbo import bench
+
+    asked = {}
+    eager = bench.compare(load_model("zoo:vit-digits"), {"ward": {"drop": 20}}, rounds=1, memory=False)
+
+    def compare(loaded, sides, **options):
+        asked.update(options)
+        sides = [replace(side, compile_seconds=12.34, whole_graph=side.name != "ward") for side in eager.sides]
+        return replace(eager, compiled=True, sides=tuple(sides))
+
+    monkeypatch.setattr(bench, "compare", compare)
+    monkeypatch.setattr("turbo.cli.bench.console.width", 120)
+    result = run("bench", "zoo:vit-digits", "--drop", "20", "--batch", "2", "--rounds", "3", "--compile")
+    assert result.exit_code == 0, result.output
+    assert asked.pop("on_round")
+    assert asked == {"batch": 2, "rounds": 3, "compiled": True}
+    assert ", compiled" in result.output
+    assert "compile s" in result.output
+    assert "12.3" in result.output
+    assert "compiled in several graphs: ward" in " ".join(result.output.split())
+    asked.clear()
+    run("bench", "zoo:vit-digits", "--drop", "20")
+    assert (asked["batch"], asked["rounds"], asked["compiled"]) == (1, 5, False)
 
 
 def test_bench_leaves_the_model_untouched():
@@ -252,7 +280,7 @@ def test_inspect_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: P
 
 def test_bench_takes_a_strategy_and_an_adapter_of_the_current_folder(folder: Path, monkeypatch):
     # At 80 a long name may be folded, depending on how wide the figures are.
-    monkeypatch.setattr("turbo.cli.app.console.width", 120)
+    monkeypatch.setattr("turbo.cli.bench.console.width", 120)
     arguments = ["--strategy", "my_cases:quotient", "--strategy", "turbo.fusion:S2", "--adapter", "vit"]
     result = run("bench", "zoo:vit-digits", "--drop", "20", "--rounds", "1", "--json", "results.json", *arguments)
     assert result.exit_code == 0, result.output

@@ -4,7 +4,8 @@ import pytest
 
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
-from turbo.schedule import Plan, Schedule, most_mergeable
+from turbo.plan import Plan
+from turbo.schedule import Schedule, most_mergeable
 
 NAN, INF = float("nan"), float("inf")
 VIT_B = [BlockFlops(attention_per_token=8 * 768**2, mlp_per_token=16 * 768**2, width=768, metric_width=64)] * 12

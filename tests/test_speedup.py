@@ -6,7 +6,9 @@ from turbo import defaults
 from turbo.drops import SHAPES, top_level
 from turbo.errors import TurboError
 from turbo.flops import BlockFlops
-from turbo.schedule import Plan, Schedule
+from turbo.levels import find_level
+from turbo.plan import Plan
+from turbo.schedule import Schedule
 
 VIT_B = [BlockFlops(attention_per_token=8 * 768**2, mlp_per_token=16 * 768**2, width=768, metric_width=64)] * 12
 
@@ -172,3 +174,44 @@ def test_nothing_speeds_up_a_single_token():
 def test_a_speedup_needs_costs():
     with pytest.raises(TurboError, match="^a speedup needs the blocks' FLOPs; give a drop instead$"):
         Schedule(speedup=2.0).plan(197, 12)
+
+
+# Costs that are seconds: what the blocks take untouched is given.
+
+
+def total(plan, costs=VIT_B):
+    steps = zip(costs, plan.tokens, plan.tokens[1:], strict=False)
+    return sum(cost(before, after) for cost, before, after in steps)
+
+
+def test_a_factor_is_of_what_the_untouched_blocks_cost():
+    untouched = 1.2 * total(Plan(197, (0,) * 12))
+    plan = Schedule(speedup=1.8).plan(197, 12, protected=1, flops=VIT_B, untouched=untouched)
+    assert plan == Schedule(speedup=1.5).plan(197, 12, protected=1, flops=VIT_B)
+    assert plan.speedup(VIT_B, untouched) == pytest.approx(untouched / total(plan))
+    assert plan.speedup(VIT_B, untouched) == pytest.approx(1.2 * plan.speedup(VIT_B))
+
+
+def test_costs_may_be_any_functions():
+    costs = [lambda before, after: 1e-3 * (before + after)] * 4
+    plan = Schedule(speedup=2, schedule="constant").plan(40, 4, flops=costs)
+    assert 2 <= plan.speedup(costs) == 8 * 40e-3 / total(plan, costs) < 2.1
+
+
+@pytest.mark.parametrize("share", [1.3, 1.5])
+def test_what_is_reached_without_a_merge_merges_nothing_and_says_so(share):
+    untouched = share * total(Plan(197, (0,) * 12))
+    plan = Schedule(speedup=1.3).plan(197, 12, protected=1, flops=VIT_B, untouched=untouched)
+    assert plan == Plan(197, (0,) * 12, ("speedup=1.3 is reached without a merge: no block merges anything",))
+
+
+def test_out_of_reach_in_another_cost_does_not_speak_of_flops():
+    untouched = 0.25 * total(Plan(197, (0,) * 12))
+    with pytest.raises(TurboError, match=r"min_tokens=0, their time falls by 2\.11x at most; no other") as caught:
+        Schedule(speedup=3).plan(197, 12, protected=1, flops=VIT_B, untouched=untouched)
+    assert "FLOPs" not in str(caught.value)
+
+
+def test_level_0_may_reach_a_factor_and_is_then_the_first():
+    assert find_level(lambda level: 1.2 + level, lambda level: 4, top=8, wanted=1.2) == (0, 1.2)
+    assert find_level(lambda level: 1.2 + level, lambda level: 4, top=8, wanted=1.21) == (1, 9.2)

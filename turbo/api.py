@@ -5,22 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from turbo import defaults
 from turbo.adapters.base import Adapter
 from turbo.adapters.round_trip import RoundTrip
 from turbo.drops import Shape
 from turbo.engine.acceleration import Acceleration, Metric, Settings
+from turbo.engine.calibration import calibrate as run_calibration
 from turbo.engine.detect import find_tower, list_sites
-from turbo.engine.install import find_acceleration, find_accelerations, install, require_acceleration, uninstall
+from turbo.engine.install import find_acceleration, find_accelerations, install, require_acceleration, swap, uninstall
+from turbo.engine.options import checked_calibrate, checked_halves, checked_momentum, require_choice, require_none
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.partition import Destinations
 from turbo.engine.round_trip.settings import make_settings
 from turbo.engine.strategy import find_strategy
-from turbo.errors import TurboError, TurboWarning
+from turbo.errors import TurboWarning
 from turbo.fusion import Strategy
-from turbo.fusion.parameters import is_number
 from turbo.partition import Halves
 from turbo.plugins import adapters, strategies
 from turbo.ratios import Ratio
@@ -40,6 +41,7 @@ def accelerate(
     threshold: int = 0,
     min_tokens: int = 0,
     schedule: Shape | None = None,
+    calibrate: bool | int = False,
     metric: Metric = defaults.METRIC,
     semantic_units: Literal["relative", "probability"] = defaults.SEMANTIC_UNITS,
     momentum: float | None = None,
@@ -65,12 +67,17 @@ def accelerate(
         ratio: fraction of the tokens a block sees that it merges, above 0, at most 0.5. In a denoiser, of the tokens
             that a part of a block sees, 0 to 0.75: a number for the default parts, a dict from "self_attention",
             "cross_attention" and "feed_forward" to one each, and in place of a number a function of the timestep.
-        speedup: factor by which the blocks' FLOPs should fall; turbo solves for the drops.
+        speedup: factor by which the blocks' FLOPs should fall, or with `calibrate` their time; turbo solves for the
+            drops.
         threshold: a block merges only while its sequence is at least this long (supplement, section 1.1).
         min_tokens: no merge leaves fewer tokens than this.
         schedule: in which blocks the tokens of a speedup merge: "constant" counts; "decreasing" ones, the default, or
             "increasing" ones, in a straight line; or "early": each block merges half of its tokens, until the factor
             is reached.
+        calibrate: True or a number of images per call (True is 1): the blocks are timed now, on random tokens on the
+            model's own device, and the drops solved so that their time falls by the speedup. It takes a few seconds, or
+            some twenty forward passes where these take longer. The plan then stays: it is for this machine, this many
+            images, and the model as it now runs (not compiled). A TurboWarning says so where it falls short.
         metric: tokens are compared by their "keys" or their "queries"; in a denoiser by their keys or by the "hidden"
             states that enter self-attention, which takes longer and suits feed-forward and cross-attention better.
         semantic_units: "relative" hands A to the strategy times the number of tokens (mean 1), "probability" as
@@ -102,13 +109,14 @@ def accelerate(
         >>> print(report(model).blocks[3].tokens_out)
         133
     """
-    _require_choice("semantic_units", semantic_units, ("relative", "probability"))
+    require_choice("semantic_units", semantic_units, ("relative", "probability"))
     staying = {
         "drop": drop,
         "speedup": speedup,
         "threshold": threshold or None,
         "min_tokens": min_tokens or None,
         "schedule": schedule,
+        "calibrate": None if calibrate is False else calibrate,
         "momentum": momentum,
     }
     restored = {"max_downsample": max_downsample, "refresh_every": refresh_every, "seed": seed}
@@ -118,8 +126,8 @@ def accelerate(
     blocks = [site for site in sites if isinstance(site, RoundTrip)]
     name, function = find_strategy(strategy, bool(blocks), semantic_units)
     if blocks:
-        _require_choice("metric", metric, ("keys", "hidden"))
-        _require_none(staying, tower, "merge a ratio in each part, each block by itself")
+        require_choice("metric", metric, ("keys", "hidden"))
+        require_none(staying, tower, "merge a ratio in each part, each block by itself")
         round_trip = make_settings(
             blocks,
             strategy=function,
@@ -132,19 +140,19 @@ def accelerate(
         )
         acceleration = Generation(tower, adapter_name, sites, round_trip)
     else:
-        _require_choice("metric", metric, ("keys", "queries"))
-        _require_none(restored, tower, "keep their tokens merged, and have none of this")
-        halves = defaults.DESTINATIONS if destinations is None else destinations
-        if halves not in get_args(Halves):
-            choices = " or ".join(map(repr, get_args(Halves)))
-            raise TurboError(f"destinations={halves!r} cannot apply to a {type(tower).__name__}: must be {choices}")
+        require_choice("metric", metric, ("keys", "queries"))
+        require_none(restored, tower, "keep their tokens merged, and have none of this")
+        halves = checked_halves(destinations, tower)
         wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
         asked = Schedule(wanted, ratio, speedup, threshold, min_tokens, schedule)  # type: ignore[arg-type]
-        share = _checked_momentum(momentum)
-        settings = Settings(function, name, asked, metric, semantic_units, halves, share)  # type: ignore[arg-type]
+        share, images = checked_momentum(momentum), checked_calibrate(calibrate, speedup)
+        settings = Settings(function, name, asked, metric, semantic_units, halves, share)
         acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
+        if images is not None:
+            calibration, plan = run_calibration(acceleration, images)
+            acceleration.adopt(plan, calibration)
         acceleration.plan(acceleration.n)  # what cannot work says so now, not at the first image
-    _swap(model, acceleration)
+    swap(model, acceleration)
     return model
 
 
@@ -202,7 +210,7 @@ def accelerated(model: ModelT, strategy: str | Strategy | None = None, **options
 
 
 def report(model: object) -> Report:
-    """What an accelerated model does, block by block: tokens in and out, FLOPs, promised and achieved.
+    """What an accelerated model does, block by block: tokens in and out, FLOPs; promised and measured speed-up.
 
     Args:
         model: an accelerated model.
@@ -240,36 +248,3 @@ def list_strategies() -> list[str]:
         True
     """
     return strategies.names()
-
-
-def _require_none(options: Mapping[str, object], tower: object, why: str) -> None:
-    """Refuse options that cannot apply to a model, rather than ignore them."""
-    if given := {name: value for name, value in options.items() if value is not None}:
-        found = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        raise TurboError(f"{found} cannot apply to a {type(tower).__name__}: its blocks {why}; leave it out")
-
-
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise TurboError(f"{name}={value!r}: must be {' or '.join(map(repr, choices))}")
-
-
-def _checked_momentum(momentum: object) -> float:
-    if momentum is None:
-        return defaults.MOMENTUM
-    if not (is_number(momentum) and 0 <= momentum < 1):  # type: ignore[operator]
-        raise TurboError(f"momentum={momentum!r}: must be a number, at least 0 and below 1")
-    return float(momentum)  # type: ignore[arg-type]
-
-
-def _swap(model: object, acceleration: Acceleration | Generation) -> None:
-    """Install an acceleration in place of the one before it, or leave that one in place if it does not fit."""
-    before = find_acceleration(model)
-    if before is not None:
-        uninstall(before)
-    try:
-        install(acceleration)
-    except BaseException:
-        if before is not None:
-            install(before)
-        raise

@@ -13,23 +13,25 @@ def find_level(
 
     The more is asked for, the more merges, until a block falls below the threshold: it and all after it merge nothing
     then, and the factor drops. Between two such falls the factor rises, so it is highest at the last level before one.
-    Only where a block's scoring costs more than its merge saves the factor may fall elsewhere; then a coarse search is
-    left.
+    Only where a block's scoring costs more than its merge saves, as it may in seconds, the factor may fall elsewhere;
+    then a coarse search is left.
 
     Args:
         factor: of a level, from 0 to `top`.
         merging: of a level, how many blocks are not below the threshold; it never rises.
         top: the last level, 1 or more.
-        wanted: the factor to reach, above that of level 0.
+        wanted: the factor to reach.
 
     Returns:
-        The level, None where none was found; and the largest factor that was met.
+        The level, 0 where that reaches it, None where none was found; and the largest factor that was met.
 
     Examples:
         >>> find_level(lambda level: 1 + level / 10, lambda level: 12, top=30, wanted=1.75)
         (8, 4.0)
     """
     most = factor(0)
+    if most >= wanted:
+        return 0, most
     for levels in (last_levels(merging, top), rungs(top)):
         for low, high in pairwise([0, *levels]):
             reached = factor(high)

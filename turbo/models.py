@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class LoadedModel:
         return images.to(parameter.device, parameter.dtype)
 
 
-def load_model(name: str) -> LoadedModel:
+def load_model(name: str, options: Mapping[str, Any] | None = None) -> LoadedModel:
     """Load a model by name.
 
     Args:
@@ -98,19 +98,32 @@ def load_model(name: str) -> LoadedModel:
             ``zoo:NAME`` (shipped with turbo);
             ``timm:NAME`` or ``open_clip:NAME:PRETRAINED``, loaded by that library;
             otherwise a local folder or hub id, loaded by transformers.
+        options: further keyword arguments of `timm.create_model` (``img_size=1024``, ``depth=20``); for timm only.
 
     Returns:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        TurboError: an unknown name, a library that is not installed, or a checkpoint that cannot be loaded.
+        TurboError: an unknown name, a library that is not installed, a checkpoint that cannot be loaded, or options
+            that cannot apply.
 
     Examples:
         >>> load_model("zoo:vit-digits").image_size
         (64, 64)
     """
     kind, _, rest = name.partition(":")
-    loaders = {"random": _random, "zoo": _zoo, "timm": _timm, "open_clip": _open_clip}
+    if options and not name.startswith(("timm:", "random:timm/")):
+        raise TurboError(
+            f"{', '.join(options)} cannot apply to {name}: only timm makes models with options; leave it out, or name "
+            "timm:NAME or random:timm/NAME"
+        )
+    made = dict(options or {})
+    loaders = {
+        "random": lambda rest: _random(rest, made),
+        "zoo": _zoo,
+        "timm": lambda rest: _create("timm", rest, pretrained=True, **made),
+        "open_clip": _open_clip,
+    }
     try:
         model = loaders[kind](rest) if rest and kind in loaders else _transformers(name)
     except ImportError as error:
@@ -119,11 +132,11 @@ def load_model(name: str) -> LoadedModel:
     return LoadedModel(name, model, _image_size(model), _image_path(model))
 
 
-def _random(name: str) -> nn.Module:
+def _random(name: str, options: Mapping[str, Any]) -> nn.Module:
     torch.manual_seed(0)
     library, _, rest = name.partition("/")
     if rest and library == "timm":
-        return _create("timm", rest, pretrained=False)
+        return _create("timm", rest, pretrained=False, **options)
     if rest and library == "open_clip":
         return _create("open_clip", rest, pretrained=None)
     if name not in OFFICIAL:
@@ -133,8 +146,8 @@ def _random(name: str) -> nn.Module:
         )
     import transformers
 
-    model_class, config_class, options = OFFICIAL[name]
-    config = getattr(transformers, config_class)(**options)
+    model_class, config_class, differs = OFFICIAL[name]
+    config = getattr(transformers, config_class)(**differs)
     model: nn.Module = getattr(transformers, model_class)(config)
     return model
 
@@ -146,15 +159,12 @@ def _zoo(name: str) -> nn.Module:
     return model
 
 
-def _timm(name: str) -> nn.Module:
-    return _create("timm", name, pretrained=True)
-
-
-def _create(library: str, name: str, *, pretrained: bool | str | None) -> nn.Module:
+def _create(library: str, name: str, *, pretrained: bool | str | None, **options: Any) -> nn.Module:
     """Timm and open_clip make a model by the same call."""
+    make = importlib.import_module(library).create_model
     try:
-        model: nn.Module = importlib.import_module(library).create_model(name, pretrained=pretrained)
-    except RuntimeError as error:
+        model: nn.Module = make(name, pretrained=pretrained, **options)
+    except (RuntimeError, TypeError) as error:  # TypeError: an option that it does not know
         raise TurboError(f"{library} cannot make {name!r}: {error}") from error
     return model
 

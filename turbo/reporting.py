@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from turbo.engine.acceleration import Acceleration
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.measure import count_flops
+from turbo.engine.times import Measured
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,15 @@ class Report:
         strategy: the fusion strategy.
         n: tokens that enter the first block that merges in the last forward pass, or at the model's own resolution
             before the first.
-        promised: the speed-up that was asked for, if one was.
+        promised: the speed-up that was asked for, if one was: of FLOPs, or where calibrated of time.
         blocks: one entry per block whose tokens stay merged; none for a denoiser.
         parts: one entry per resolution and part of a denoiser; none for other models.
         flops_untouched: for one image: of all blocks, or of a whole denoiser in one step.
         flops: the same, accelerated.
         latents: height and width of a denoiser's latents.
         notes: what could not be done as asked.
+        measured: seconds of the blocks untouched and accelerated, and their speed-up, timed when the model was
+            calibrated at its own number of tokens; None where it was not.
     """
 
     model: str
@@ -78,10 +81,11 @@ class Report:
     flops: int
     latents: tuple[int, int] | None
     notes: tuple[str, ...]
+    measured: Measured | None = None
 
     @property
     def achieved(self) -> float:
-        """By which factor FLOPs fall."""
+        """By which factor FLOPs fall: what the plan promises if all FLOPs take the same time."""
         return self.flops_untouched / self.flops
 
     def __str__(self) -> str:
@@ -90,11 +94,12 @@ class Report:
             height, width = self.latents
             rows, tokens, whole = _part_rows(self.parts), f"latents {height} x {width}", "one step"
         promised = f", {self.promised:.2f}x asked for" if self.promised else ""
-        lines = [
-            f"{self.model} ({self.adapter}), strategy {self.strategy}, {tokens}",
-            *rows,
-            f"FLOPs of {whole} fall by {self.achieved:.2f}x{promised}",
-        ]
+        flops = f"FLOPs of {whole} fall by {self.achieved:.2f}x"
+        lines = [f"{self.model} ({self.adapter}), strategy {self.strategy}, {tokens}", *rows]
+        if self.measured is None:
+            lines.append(flops + promised)
+        else:
+            lines += [flops, f"time of {whole} falls by {self.measured.speedup:.2f}x{promised}", str(self.measured)]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -137,6 +142,7 @@ def make_report(acceleration: Acceleration | Generation) -> Report:
         flops=sum(block.flops for block in blocks),
         latents=None,
         notes=plan.notes,
+        measured=acceleration.calibration.measured if acceleration.calibration else None,
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from turbo import defaults
 from turbo.drops import SHAPES, Shape, share_out, top_level
 from turbo.errors import TurboError
-from turbo.flops import BlockFlops
 from turbo.levels import find_level
+from turbo.plan import Cost, Plan
 
 
 def most_mergeable(n: int, protected: int = 0) -> int:
@@ -83,7 +83,15 @@ class Schedule:
         """True where the user asked for no merging at all (drop = 0)."""
         return self.drop == 0 or (isinstance(self.drop, tuple) and not any(self.drop))
 
-    def plan(self, n: int, blocks: int, protected: int = 0, flops: Sequence[BlockFlops] | None = None) -> Plan:
+    def plan(
+        self,
+        n: int,
+        blocks: int,
+        protected: int = 0,
+        flops: Sequence[Cost] | None = None,
+        *,
+        untouched: float | None = None,
+    ) -> Plan:
         """Solve for one count per block.
 
         Args:
@@ -91,6 +99,8 @@ class Schedule:
             blocks: number of blocks.
             protected: leading tokens that never merge.
             flops: cost of each block; only `speedup` needs it.
+            untouched: what all blocks cost untouched, where that is another cost than `flops` says of n tokens in and
+                out of each: where costs are seconds.
 
         Returns:
             The plan, with a note on everything that could not be done as asked.
@@ -103,7 +113,7 @@ class Schedule:
         if self.speedup is not None:
             if flops is None:
                 raise TurboError("a speedup needs the blocks' FLOPs; give a drop instead")
-            return self._plan_speedup(n, protected, list(flops))
+            return self._plan_speedup(n, protected, flops, untouched)
         wanted = self._wanted(n, blocks, protected)
         counts, capped = self._run(n, protected, wanted)
         return Plan(n, tuple(counts), self._notes(n, counts, capped))
@@ -153,24 +163,27 @@ class Schedule:
             notes.append(f"no block merges anything: the model has {n} tokens ({why})")
         return tuple(notes)
 
-    def _plan_speedup(self, n: int, protected: int, flops: list[BlockFlops]) -> Plan:
+    def _plan_speedup(self, n: int, protected: int, costs: Sequence[Cost], untouched: float | None) -> Plan:
         """The first plan of the named schedule that reaches the factor."""
         name, speedup = self.schedule or defaults.SCHEDULE, self.speedup
         assert speedup is not None
-        plan, _ = self._search(name, speedup, n, protected, flops)
+        plan, _ = self._search(name, speedup, n, protected, costs, untouched)
         if plan is None:
-            reached = {shape: self._search(shape, math.inf, n, protected, flops)[1] for shape in SHAPES}
+            reached = {shape: self._search(shape, math.inf, n, protected, costs, untouched)[1] for shape in SHAPES}
+            falls = "FLOPs fall" if untouched is None else "their time falls"
             raise TurboError(
-                f"speedup={speedup} is out of reach: with {n} tokens in {len(flops)} blocks, schedule={name!r}, "
-                f"threshold={self.threshold} and min_tokens={self.min_tokens}, FLOPs fall by {_most(reached, name)}"
+                f"speedup={speedup} is out of reach: with {n} tokens in {len(costs)} blocks, schedule={name!r}, "
+                f"threshold={self.threshold} and min_tokens={self.min_tokens}, {falls} by {_most(reached, name)}"
             )
+        if not any(plan.counts):  # of seconds only: turbo's attention may be faster than the model's own
+            return replace(plan, notes=(f"speedup={speedup} is reached without a merge: no block merges anything",))
         return plan
 
     def _search(
-        self, shape: str, speedup: float, n: int, protected: int, flops: list[BlockFlops]
+        self, shape: str, speedup: float, n: int, protected: int, costs: Sequence[Cost], untouched: float | None
     ) -> tuple[Plan | None, float]:
         """A schedule's first plan that reaches a factor, or None, and the largest factor that was met."""
-        blocks = len(flops)
+        blocks = len(costs)
 
         def plan_at(level: int) -> Plan:
             totals = accumulate(SHAPES[shape](level, blocks))
@@ -178,48 +191,12 @@ class Schedule:
             return Plan(n, tuple(self._run(n, protected, [_down_to(n - total) for total in totals])[0]))
 
         level, most = find_level(
-            factor=lambda level: plan_at(level).speedup(flops),
+            factor=lambda level: plan_at(level).speedup(costs, untouched),
             merging=lambda level: sum(seen >= self.threshold for seen in plan_at(level).tokens[:-1]),
             top=top_level(shape, n, blocks),
             wanted=speedup,
         )
         return None if level is None else plan_at(level), most
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will happen to a sequence of n tokens.
-
-    Attributes:
-        n: tokens that enter the first block.
-        counts: tokens that merge in each block.
-        notes: what could not be done as asked, in words; empty where all is as asked.
-
-    Examples:
-        >>> Plan(10, (3, 2), ()).tokens
-        (10, 7, 5)
-    """
-
-    n: int
-    counts: tuple[int, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Tokens before the first block and after each."""
-        tokens = [self.n]
-        for count in self.counts:
-            tokens.append(tokens[-1] - count)
-        return tuple(tokens)
-
-    def flops(self, blocks: Sequence[BlockFlops]) -> list[int]:
-        """FLOPs of each block for one image."""
-        steps = zip(blocks, pairwise(self.tokens), strict=True)
-        return [block(before, after) for block, (before, after) in steps]
-
-    def speedup(self, blocks: Sequence[BlockFlops]) -> float:
-        """By which factor the blocks' FLOPs fall."""
-        return sum(block(self.n, self.n) for block in blocks) / sum(self.flops(blocks))
 
 
 def _constant(count: int) -> Callable[[int], int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -15,16 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 import turbo
-from turbo import defaults
-from turbo.cli import options as opt
+from turbo.cli.bench import bench
 from turbo.cli.evaluate import evaluate
 from turbo.cli.generate import generate
 from turbo.cli.inspect import inspect
 from turbo.cli.progress import progress
+from turbo.cli.records import write_record
 from turbo.cli.reproduce import app as reproduce
-from turbo.denoisers import OFFICIAL_UNETS, is_denoiser
+from turbo.denoisers import OFFICIAL_UNETS
 from turbo.errors import TurboError, TurboWarning
-from turbo.models import OFFICIAL, load_model
+from turbo.models import OFFICIAL
 from turbo.plugins import adapters, strategies
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=turbo.__doc__, rich_markup_mode="markdown")
@@ -52,55 +51,7 @@ def list_() -> None:
 app.command()(inspect)
 
 
-@app.command()
-def bench(
-    models: Annotated[list[str], typer.Argument(help=opt.MODEL_HELP)],
-    strategy: Annotated[list[str] | None, typer.Option(help=f"{opt.STRATEGY_HELP} Each its own side.")] = None,
-    drop: opt.Drop = None,
-    ratio: opt.Ratio = None,
-    speedup: opt.Speedup = None,
-    threshold: opt.Threshold = 0,
-    min_tokens: opt.MinTokens = 0,
-    schedule: opt.ScheduleName = None,
-    destinations: opt.Destinations = None,
-    momentum: opt.Momentum = None,
-    adapter: opt.Adapter = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="Times each side is run, after one warm-up.")] = 5,
-    dtype: opt.Dtype = "float32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here as well.")] = None,
-) -> None:
-    """Time models untouched and accelerated, interleaved: medians, FLOPs-ideal ratio, peak memory."""
-    import torch
-
-    from turbo.bench import compare
-    from turbo.cli.specs import find_adapter, find_strategy
-    from turbo.cli.tables import comparison_table
-
-    # Before a model is loaded, which takes its time.
-    if denoisers := [name for name in models if is_denoiser(name)]:
-        raise TurboError(
-            f"{', '.join(denoisers)}: time a pipeline with `turbo generate`, and a UNet with benchmarks/sd_unet.py"
-        )
-    for name in models:
-        opt.check_destinations(destinations, name)
-    arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
-    opt.check_dtype(dtype)
-    arguments |= {"destinations": destinations, "momentum": momentum, "adapter": find_adapter(adapter)}
-    sides: dict[str, dict[str, Any]] = {
-        name: {"strategy": find_strategy(name), **arguments} for name in strategy or [defaults.STRATEGY]
-    }
-    results = []
-    for name in models:
-        with progress(f"loading {name}"):
-            loaded = load_model(name)
-            loaded.model.to(device, getattr(torch, dtype))
-        with progress(f"timing {name}", steps=rounds + 1) as advance:
-            results.append(compare(loaded, sides, batch=batch, rounds=rounds, on_round=advance))
-        console.print(comparison_table(results[-1]))
-    if json_file is not None:
-        _write_results(json_file, [result.to_json() for result in results])
+app.command()(bench)
 
 
 @app.command()
@@ -141,7 +92,7 @@ def check(
             results += results_of(case, only or ())
     show_results(console, results)
     if json_file is not None:
-        _write_results(json_file, [asdict(result) for result in results])
+        write_record(console, json_file, [asdict(result) for result in results])
     if not all(result.ok for result in results):
         raise typer.Exit(1)
 
@@ -151,13 +102,6 @@ app.command()(generate)
 app.command("eval")(evaluate)
 
 app.add_typer(reproduce, name="reproduce")
-
-
-def _write_results(path: Path, results: list[dict[str, Any]]) -> None:
-    record = {"command": "turbo " + " ".join(sys.argv[1:]), "results": results}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    console.print(f"written to {path}", style="dim")
 
 
 def run() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from turbo import zoo
 from turbo.bench import compare, hold_allocator, interleave
 from turbo.cli.progress import progress
 from turbo.cli.tables import comparison_table
+from turbo.engine.times import median_ratio
 from turbo.engine.trace import recording
 from turbo.models import load_model
 from turbo.viz import save_groups
@@ -86,8 +86,7 @@ def _speedups(model: nn.Module, images: Tensor) -> dict[str, float]:
         seconds = interleave(
             calls, rounds=ROUNDS, prepare=lambda label: _accelerated(model, "s1", label), on_round=advance
         )
-    medians = {label: statistics.median(took) for label, took in seconds.items()}
-    return {label: medians[""] / medians[label] for label in DROPS}
+    return {label: median_ratio(seconds[""], seconds[label]) for label in DROPS}
 
 
 def _accelerated(model: nn.Module, strategy: str, label: str) -> AbstractContextManager[object]:
@@ -137,7 +136,7 @@ def _full_size(console: Console) -> None:
     with progress("building CLIP ViT-L/14 at 336 px with random weights"):
         loaded = load_model("random:clip-l14-336")
     with progress("timing CLIP ViT-L/14 at 336 px, interleaved with the untouched model", steps=4) as advance:
-        result = compare(loaded, {"s1": {"drop": CLIP_DROP}}, rounds=3, on_round=advance)
+        result = compare(loaded, {"s1": {"strategy": "s1", "drop": CLIP_DROP}}, rounds=3, on_round=advance)
     console.print("The same call on a full-size model, against its own fused attention:\n")
     console.print(f"    turbo.accelerate(model, strategy='s1', drop={CLIP_DROP})\n", highlight=False)
     console.print(comparison_table(result))

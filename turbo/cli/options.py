@@ -117,6 +117,21 @@ def parse_parts(text: str, ratio: float) -> dict[str, float]:
     return found
 
 
+def parse_batches(text: str | None) -> tuple[int, ...]:
+    """Images per call, with commas between; None takes the default."""
+    from turbo.bench.finding import BATCHES
+
+    if text is None:
+        return BATCHES
+    try:
+        batches = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        batches = ()
+    if not batches or min(batches) < 1:
+        raise TurboError(f"--batches {text}: must be numbers of images, 1 or more, such as 1,4,16")
+    return batches
+
+
 def _parse_drop(text: str) -> int | tuple[int, ...]:
     try:
         counts = tuple(int(part) for part in text.split(","))

@@ -16,11 +16,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 from turbo import defaults
 from turbo.adapters.base import ResidualBlock, Restore, Site
 from turbo.engine.measure import measure_blocks
+from turbo.engine.times import Calibration
 from turbo.errors import TurboError, TurboWarning
 from turbo.flops import BlockFlops
 from turbo.fusion import Strategy
 from turbo.partition import Halves
-from turbo.schedule import Plan, Schedule
+from turbo.plan import Plan
+from turbo.schedule import Schedule
 
 if TYPE_CHECKING:
     from turbo.engine.trace import Trace
@@ -107,6 +109,7 @@ class Acceleration:
         self.state = _ThreadState()
         self.entries = _Entries()
         self.runners: list[Any] = []
+        self.calibration: Calibration | None = None
         self._plans: dict[int, Plan] = {}
 
     @property
@@ -124,12 +127,27 @@ class Acceleration:
         plan = self._plans.get(n)
         if plan is None:
             schedule = self.settings.schedule
-            flops = self.flops if schedule.speedup is not None else None
-            plan = schedule.plan(n, len(self.blocks), self.protected, flops)
-            self._plans[n] = plan
-            for note in plan.notes:
-                warnings.warn(note, TurboWarning, stacklevel=3)  # the line that called accelerate
+            if self.calibration is not None:
+                plan = self.calibration.plan(schedule, n, self.protected)
+            else:
+                flops = self.flops if schedule.speedup is not None else None
+                plan = schedule.plan(n, len(self.blocks), self.protected, flops)
+            self._keep(plan)
         return plan
+
+    def adopt(self, plan: Plan, calibration: Calibration | None = None) -> None:
+        """Take a plan as it is for its number of tokens, and plan for others by a calibration, if one is given."""
+        self.calibration, self._plans = calibration, {}
+        self._keep(plan)
+
+    def copy(self) -> Acceleration:
+        """The same model and settings, with no plan yet and nothing installed."""
+        return Acceleration(self.tower, self.adapter_name, self.sites, (self.n, self.width), self.settings)
+
+    def _keep(self, plan: Plan) -> None:
+        self._plans[plan.n] = plan
+        for note in plan.notes:
+            warnings.warn(note, TurboWarning, stacklevel=4)  # the line that called accelerate
 
     def enter(self, depth: int, x: Tensor) -> Flow:
         """The flow that block `depth` starts from; the first block starts a new pass."""

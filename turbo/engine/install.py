@@ -49,12 +49,25 @@ def install(acceleration: Acceleration | Generation) -> None:
         runners = make_round_trip_runners(acceleration)
     else:
         runners = make_runners(acceleration)
-        _require_one_device(acceleration)
+        require_one_device(acceleration)
     for runner in runners:
         runner.require_free()
     for runner in runners:
         runner.install()
     acceleration.runners = runners
+
+
+def swap(model: object, acceleration: Acceleration | Generation) -> None:
+    """Install an acceleration in place of the one before it, or leave that one in place if it does not fit."""
+    before = find_acceleration(model)
+    if before is not None:
+        uninstall(before)
+    try:
+        install(acceleration)
+    except BaseException:
+        if before is not None:
+            install(before)
+        raise
 
 
 def uninstall(acceleration: Acceleration | Generation) -> None:
@@ -73,7 +86,8 @@ def _runners(model: object) -> Iterator[Runner]:
             yield runner
 
 
-def _require_one_device(acceleration: Acceleration) -> None:
+def require_one_device(acceleration: Acceleration) -> None:
+    """Raise TurboError where the blocks lie on several devices."""
     devices = {str(p.device) for block in acceleration.blocks for p in block.module.parameters()}
     if len(devices) > 1:
         raise TurboError(

@@ -24,16 +24,19 @@ def measure_blocks(blocks: Sequence[ResidualBlock], width: int) -> list[BlockFlo
     Returns:
         One cost model per block.
     """
-    known: dict[Any, BlockFlops] = {}
-    return [_measured(block, width, known) for block in blocks]
+    measured: dict[int, BlockFlops] = {}
+    for depths in alike(blocks):
+        measured |= dict.fromkeys(depths, _measure(blocks[depths[0]], width))
+    return [measured[depth] for depth in range(len(blocks))]
 
 
-def _measured(block: ResidualBlock, width: int, known: dict[Any, BlockFlops]) -> BlockFlops:
-    shapes = tuple((name, tuple(p.shape)) for name, p in block.module.named_parameters())
-    key = (type(block), type(block.module), shapes)
-    if key not in known:
-        known[key] = _measure(block, width)
-    return known[key]
+def alike(blocks: Sequence[ResidualBlock]) -> list[list[int]]:
+    """The indices of blocks, those that are built alike together: what they cost is the same."""
+    found: dict[Any, list[int]] = {}
+    for depth, block in enumerate(blocks):
+        shapes = tuple((name, tuple(p.shape)) for name, p in block.module.named_parameters())
+        found.setdefault((type(block), type(block.module), shapes), []).append(depth)
+    return list(found.values())
 
 
 def _measure(block: ResidualBlock, width: int) -> BlockFlops:
