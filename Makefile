@@ -6,8 +6,8 @@ TEST_OPTIONS ?= -n 2
 MUTANTS_OPTIONS ?= --max-children 2
 MINUTES ?= 30
 CORE := turbo/attention.py,turbo/drops.py,turbo/flops.py,turbo/fusion/*,turbo/hashing.py,turbo/information.py,$\
-	turbo/levels.py,turbo/matching.py,turbo/merging.py,turbo/partition.py,turbo/ratios.py,turbo/registry.py,$\
-	turbo/schedule.py
+	turbo/levels.py,turbo/matching.py,turbo/merging.py,turbo/partition.py,turbo/plan.py,turbo/ratios.py,$\
+	turbo/registry.py,turbo/schedule.py
 CORE_TESTS := $(patsubst %,tests/test_%.py,attention drops flops fusion hashing information matching merging partition $\
 	ratios registry schedule speedup)
 
@@ -42,23 +42,22 @@ check: $(READY)  ## Lint, types, layers, spelling
 docs: $(READY)  ## Build the site into site/
 	$(BIN)/mkdocs build --strict --quiet
 
-bench: $(READY)  ## Time full-size models, interleaved; results into benchmarks/results/
-	$(BIN)/turbo bench random:vit-b16-384 --strategy s1 --strategy tome --drop 40 --batch 4 --rounds 15 \
-		--json benchmarks/results/vit-b16-384.json
-	$(BIN)/turbo bench random:vit-b16-224 --strategy s1 --strategy tome --drop 13 --batch 8 --rounds 25 \
-		--json benchmarks/results/vit-b16-224.json
-	$(BIN)/turbo bench random:clip-l14-336 --strategy s1 --drop 18 --rounds 9 \
-		--json benchmarks/results/clip-l14-336.json
-	$(BIN)/turbo bench random:blip-base-384 --strategy s1 --drop 30 --rounds 9 \
-		--json benchmarks/results/blip-base-384.json
+bench: $(READY)  ## Time full-size models, interleaved (over an hour); TOME=FOLDER times a checkout of ToMe beside them; fills the pages
+	$(BIN)/python benchmarks/speed.py $(if $(TOME),--tome $(TOME))
+	$(BIN)/python benchmarks/merging_share.py
+	$(BIN)/python benchmarks/attention_cpu.py
+	$(BIN)/python benchmarks/fill_pages.py
+	$(BIN)/python benchmarks/speed_pictures.py
 
-bench-generation: $(READY)  ## Quality and speed of Stable Diffusion's UNet (an hour); TOMESD=FOLDER times a checkout of tomesd beside it
+bench-generation: $(READY)  ## Quality and speed of Stable Diffusion's UNets (two hours, 20 GB); TOMESD=FOLDER times a checkout of tomesd beside it
 	$(BIN)/python benchmarks/generation_choices.py --images 32
 	$(BIN)/python benchmarks/generation_quality.py
 	$(BIN)/python benchmarks/sd_unet.py --config sd15-unet --latents 64 --rounds 5 $(SD_PARTS) \
 		--out benchmarks/results/sd15-unet-64-cpu.json
 	$(BIN)/python benchmarks/sd_unet.py --config sd15-unet --latents 128 --no-guidance --rounds 3 $(SD_PARTS) \
 		--out benchmarks/results/sd15-unet-128-cpu.json
+	$(BIN)/python benchmarks/sd_unet.py --config sdxl-unet --latents 128 --no-guidance --rounds 3 --max-downsample 2 \
+		$(SD_PARTS) --out benchmarks/results/sdxl-unet-128-cpu.json
 
 bench-zoo: $(READY)  ## Quality of the zoo's models: what decides the defaults, the paper's tables (four hours); fills the pages
 	$(BIN)/python benchmarks/defaults.py --split validation

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from defaults_tables import bars, measured, question
+from headline_table import headline
 from markdown_tables import escaped, pipe_table
 from rich.table import Table
 from rich.text import Text
+from speed_cases import CASES
+from speed_tables import attention_cpu, growth, merging_share, modes, speed
 
 from turbo.cli.scores import CAPTION, score_table
 from turbo.errors import TurboError
@@ -22,6 +25,9 @@ MADE_BY = {
     "defaults-test": "python benchmarks/defaults.py --split test",
     "table1": "turbo reproduce table1",
     "table2": "turbo reproduce table2",
+    "attention-cpu": "python benchmarks/attention_cpu.py",
+    "merging-share": "python benchmarks/merging_share.py",
+    **{f"speed-{case}": f"python benchmarks/speed.py {case}" for case in CASES},
 }
 WIDTH = 130  # letters of a study's table: how many metrics stand beside the main one
 
@@ -77,6 +83,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "measured": measured,
     "reproduced": reproduced,
     "study": study,
+    "speed": speed,
+    "modes": modes,
+    "growth": growth,
+    "merging_share": merging_share,
+    "attention_cpu": attention_cpu,
+    "headline": headline,
 }
 
 

@@ -14,15 +14,12 @@ benchmarks/results/CONFIG-DEVICE.json, after each run.
 from __future__ import annotations
 
 import argparse
-import copy
-import importlib
 import itertools
 import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,12 +29,15 @@ import torch._dynamo
 from rich.console import Console
 from rich.table import Table
 from sd_models import CONFIGS, build, inputs
+from speed_peers import TOMESD, commit_of, import_function
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import turbo
-from turbo.bench import hold_allocator, interleave
+from turbo.bench import copy_sharing, hold_allocator, interleave, quartiles
 from turbo.bench.compare import machine
+from turbo.bench.compiling import room_for_sides
+from turbo.bench.counting import flops_by_operation
+from turbo.bench.folder import write_whole
 from turbo.bench.memory import peak_memory
 from turbo.cli.progress import progress
 from turbo.errors import TurboError
@@ -52,20 +52,21 @@ def main() -> None:
     options = parse()
     hold_allocator()
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+    peers = {}
+    if options.tomesd is not None:
+        import_function(TOMESD, options.tomesd)  # what is wrong with it says so before anything is timed
+        peers[TOMESD.name] = {"repository": TOMESD.url, "commit": commit_of(options.tomesd)}
     unet = build(options.config, device, dtype)
     runs: list[dict[str, Any]] = []
-    # Every side is another model to compile; beyond the limit the compiler falls back to eager without a word.
-    torch._dynamo.config.recompile_limit = 256
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
     modes = (False, True) if options.compile else (False,)
     out = options.out or Path(__file__).parent / "results" / f"{options.config}-{device.type}.json"
     for latents, batch, compiled in itertools.product(options.latents, options.batch, modes):
         runs.append(time_sides(unet, options, latents, batch, compiled=compiled))
         show(runs[-1])
         command = "python benchmarks/sd_unet.py " + " ".join(sys.argv[1:])
-        head = {"command": command, "machine": machine(device) | {"diffusers": version("diffusers")}}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(head | {"runs": runs}, indent=1) + "\n")
+        about = machine(device) | {"diffusers": version("diffusers")}
+        head = {"command": command, "machine": about, "peers": peers}
+        write_whole(out, json.dumps(head | {"runs": runs}, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -114,7 +115,7 @@ def time_sides(unet: Any, options: argparse.Namespace, latents: int, batch: int,
     given = inputs(unet, latents, batch, guidance=guidance)
     steps = math.lcm(*(side["steps"] for side in wanted.values()))
     torch._dynamo.reset()
-    with torch.inference_mode():
+    with torch.inference_mode(), room_for_sides():
         models = {name: make_side(unet, side, options.tomesd) for name, side in wanted.items()}
         failed: dict[str, str] = {}
         calls: dict[str, Call] = {}
@@ -169,15 +170,12 @@ def time_sides(unet: Any, options: argparse.Namespace, latents: int, batch: int,
 
 def make_side(unet: Any, side: Mapping[str, Any], checkout: Path | None) -> Any:
     """A UNet of its own with the same weights in the same memory, so that no side is patched and unpatched."""
-    shared = {id(tensor): tensor for tensor in itertools.chain(unet.parameters(), unet.buffers())}
-    model = copy.deepcopy(unet, shared)
+    model = copy_sharing(unet)
     if "turbo" in side:
         turbo.accelerate(model, **{name: value for name, value in side["turbo"].items() if value is not None})
     elif "tomesd" in side:
         assert checkout is not None
-        with search_path(checkout):
-            library = importlib.import_module("tomesd")
-        library.apply_patch(model, **side["tomesd"])
+        import_function(TOMESD, checkout)(model, **side["tomesd"])
     return model
 
 
@@ -197,30 +195,10 @@ def sequence(model: Any, given: Mapping[str, Any], steps: int) -> Call:
 
 def count_flops(call: Call) -> float:
     """GFLOPs of a call, by torch's counter; attention must be among what it knows."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    known = [str(name) for name in counter.get_flop_counts()["Global"]]
-    if not any("attention" in name or "bmm" in name for name in known):
-        raise TurboError(f"torch's counter saw no attention, only {', '.join(known)}: no FLOPs to compare")
-    return float(counter.get_total_flops()) / 1e9
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """The first and the third, or the extremes of fewer than four."""
-    if len(values) < 4:
-        return [min(values), max(values)]
-    found = statistics.quantiles(values, n=4)
-    return [found[0], found[2]]
-
-
-@contextmanager
-def search_path(folder: Path) -> Iterator[None]:
-    """Import from a folder for the length of a `with` block."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
+    found = flops_by_operation(call)
+    if not any("attention" in name or "bmm" in name for name in found):
+        raise TurboError(f"torch's counter saw no attention, only {', '.join(found)}: no FLOPs to compare")
+    return sum(found.values()) / 1e9
 
 
 def show(run: Mapping[str, Any]) -> None:
