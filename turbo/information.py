@@ -105,7 +105,7 @@ def running_value(value: Tensor, before: Tensor | None, momentum: float) -> Tens
         >>> running_value(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]), 0.5)
         tensor([[0.7500, 0.2500]])
     """
-    return value if before is None else torch.lerp(value, before, momentum)
+    return value if before is None else momentum * before + (1 - momentum) * value
 
 
 def _mean_over_heads(keys: Tensor) -> Tensor:
@@ -119,7 +119,10 @@ def _mean_over_heads(keys: Tensor) -> Tensor:
 
 
 def _one_row(query: Tensor, keys: Tensor) -> Tensor:
-    """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, without copying the keys: each way where it is the fastest."""
+    """``b h 1 e`` times ``b h n e`` over e -> ``b h n``, each way where it is the fastest.
+
+    Half precision on a CPU takes memory as large as the keys and rounds the products; the others copy nothing.
+    """
     on_cpu = keys.device.type == "cpu"
     if torch.compiler.is_compiling() or (on_cpu and keys.dtype in (torch.bfloat16, torch.float16)):
         return (query * keys).sum(dim=-1)  # compiled it is one kernel, and half precision has no fast small products

@@ -158,8 +158,8 @@ class BlockRunner(Runner):
         x, size = merge(x, matching, size)
         assignment = matching.assignment if self.acceleration.tracks else None
         recorder = self.acceleration.state.recorder
-        if recorder is not None:
-            recorder.blocks.append(BlockTrace(self.depth, matching.assignment, size, candidates, priority))
+        if recorder is not None and assignment is not None:  # a recorder tracks
+            recorder.blocks.append(BlockTrace(self.depth, assignment, size, candidates, priority))
         carried = add_up(value, matching) if self.acceleration.settings.momentum else None
         return x, size, carried, assignment
 
