@@ -124,7 +124,7 @@ def _modes() -> list[Case]:
 
 def _growth() -> list[Case]:
     sizes = {224: 11, 384: 9, 512: 7, 768: 5, 1024: 5}  # pixels -> rounds
-    batches = {1: 11, 2: 11, 4: 9, 8: 7, 16: 5, 32: 3, 64: 3}
+    batches = {1: 11, 2: 11, 4: 9, 8: 7, 16: 5, 32: 3, 64: 5}
     depths = {12: 13, 20: 8, 32: 5, 40: 4}  # blocks -> drop: about 160 of 197 tokens merge in all
     grow = partial(Run, model=VIT_B)
     pixels = []
