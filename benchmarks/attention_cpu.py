@@ -8,7 +8,6 @@ benchmarks/results/attention-cpu.json. `gpu.py` measures a GPU.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from turbo.allocator import hold_allocator
 from turbo.bench.compare import machine
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.bench.timing import interleave
 from turbo.engine.times import median_ratio
 from turbo.errors import TurboError
@@ -73,12 +72,12 @@ def main() -> int:
             about = {"title": title, "dtype": str(dtype).removeprefix("torch."), "batch": shape[0], "n": shape[1]}
             runs.append({**about, "times": measure(shape, dtype, options.rounds)})
     record = {
-        "command": "python benchmarks/attention_cpu.py",
+        "command": f"python benchmarks/attention_cpu.py --rounds {options.rounds}",
         "rounds": options.rounds,
         "machine": machine(torch.device("cpu")),
         "runs": runs,
     }
-    write_whole(options.out, json.dumps(record, indent=1) + "\n")
+    write_json(options.out, record)
     return 0
 
 

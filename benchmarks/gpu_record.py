@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 
 
 class Record:
@@ -80,7 +79,7 @@ class Record:
         """Write everything known so far."""
         seconds = round(time.monotonic() - self.start, 1)
         found = {"seconds": seconds, "failed": self.failed, "left_out": self.left_out, "rows": self.rows}
-        write_whole(self.out, json.dumps(self.head | found, indent=1) + "\n")
+        write_json(self.out, self.head | found)
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,18 +20,13 @@ from turbo.matching import Matching, select
 from turbo.merging import merge
 from turbo.partition import parity
 
-Sides = dict[str, Callable[..., tuple[Tensor, ...]]]
+Side = Callable[..., tuple[Tensor, ...]]
+Sides = dict[str, Side]
 
 
 def measure_similarity(settings: Settings, record: Record) -> None:
     """R and partner of every source, from keys' means as turbo has them: float32, strided halves."""
-    sides: Sides = {"turbo": mutual_redundancy}
-    if settings.why_no_triton is None:
-        from gpu_kernels import similarity
-
-        sides["triton"] = similarity.mutual_redundancy
-    else:
-        record.leave_out("similarity", "triton", settings.why_no_triton)
+    sides = with_triton(settings, record, "similarity", mutual_redundancy, "mutual_redundancy")
     for batch in settings.batches:
         if record.has_time("similarity", f"batch {batch}"):
             source, destination = halves(settings, batch)
@@ -47,13 +43,7 @@ def measure_similarity(settings: Settings, record: Record) -> None:
 
 def measure_merging(settings: Settings, record: Record) -> None:
     """Merged tokens, sizes and log s, for what one block drops and for a quarter of its tokens."""
-    sides: Sides = {"turbo": with_log}
-    if settings.why_no_triton is None:
-        from gpu_kernels import merging
-
-        sides["triton"] = merging.merge
-    else:
-        record.leave_out("merging", "triton", settings.why_no_triton)
+    sides = with_triton(settings, record, "merging", with_log, "merge")
     n, heads, width = settings.tokens
     for batch in settings.batches:
         for drop in (settings.drop, n // 4):
@@ -67,6 +57,16 @@ def measure_merging(settings: Settings, record: Record) -> None:
                     with record.attempt("merging", f"error of {name}, batch {batch}, drop {drop}"):
                         record.add("merging", batch=batch, drop=drop, side=name, **_off(function, given))
                 _time(settings, record, "merging", batch, sides, given, {"drop": drop})
+
+
+def with_triton(settings: Settings, record: Record, part: str, turbo: Side, kernel: str) -> Sides:
+    """Turbo's function, and where Triton can run the kernel that is called so in the part's module."""
+    sides = {"turbo": turbo}
+    if settings.why_no_triton is None:
+        sides["triton"] = getattr(importlib.import_module(f"gpu_kernels.{part}"), kernel)
+    else:
+        record.leave_out(part, "triton", settings.why_no_triton)
+    return sides
 
 
 def halves(settings: Settings, batch: int) -> tuple[Tensor, Tensor]:

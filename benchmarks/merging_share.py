@@ -8,7 +8,6 @@ just cut off, with no scoring and no sizes. The record is benchmarks/results/mer
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -16,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from operator import truediv
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,10 +29,11 @@ from turbo.allocator import hold_allocator
 from turbo.bench.compare import machine
 from turbo.bench.copies import copy_loaded
 from turbo.bench.counting import count_flops
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.bench.timing import interleave
 from turbo.engine import runners, score
 from turbo.engine.runners import BlockRunner, runner_of
+from turbo.engine.times import median_ratio
 from turbo.errors import TurboError
 
 OUT = Path(__file__).parent / "results" / "merging-share.json"
@@ -82,7 +81,7 @@ def measure(run: Run, rounds: int) -> dict[str, Any]:
         {name: each[name] / all_ for name in (*PARTS, "all")}
         for each, all_ in zip(parts[-rounds:], took["s1"], strict=True)
     ]
-    speedup = {name: statistics.median(map(truediv, took["untouched"], took[name])) for name in ("s1", "cut")}
+    speedup = {name: median_ratio(took["untouched"], took[name]) for name in ("s1", "cut")}
     return {
         "title": run.title,
         "batch": run.batch,
@@ -138,9 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TurboError as error:
         print(error, file=sys.stderr)
         return 2
-    command = " ".join(["python benchmarks/merging_share.py", *options.cases])
+    command = " ".join(["python benchmarks/merging_share.py", *options.cases, f"--rounds {options.rounds}"])
     record = {"command": command, "rounds": options.rounds, "machine": machine(torch.device("cpu")), "runs": runs}
-    write_whole(options.out, json.dumps(record, indent=1) + "\n")
+    write_json(options.out, record)
     return 0
 
 

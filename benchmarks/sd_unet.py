@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import statistics
 import sys
@@ -37,7 +36,7 @@ from turbo.bench import copy_sharing, hold_allocator, interleave, quartiles
 from turbo.bench.compare import machine
 from turbo.bench.compiling import room_for_sides
 from turbo.bench.counting import flops_by_operation
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.bench.memory import peak_memory
 from turbo.cli.progress import progress
 from turbo.errors import TurboError
@@ -66,7 +65,7 @@ def main() -> None:
         command = "python benchmarks/sd_unet.py " + " ".join(sys.argv[1:])
         about = machine(device) | {"diffusers": version("diffusers")}
         head = {"command": command, "machine": about, "peers": peers}
-        write_whole(out, json.dumps(head | {"runs": runs}, indent=1) + "\n")
+        write_json(out, head | {"runs": runs})
 
 
 def parse() -> argparse.Namespace:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from speed_peers import Peer, load_tome
 
 from turbo.bench import Comparison, compare
 from turbo.bench.compare import machine
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.cli.progress import progress
 from turbo.cli.tables import comparison_table
 from turbo.errors import TurboError
@@ -60,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         with empty_compiler_cache():
             for case in choose(options.cases):
                 record = time_case(case, peer, options.rounds, console)
-                write_whole(options.out / f"speed-{case.name}.json", json.dumps(record, indent=1) + "\n")
+                write_json(options.out / f"speed-{case.name}.json", record)
     except TurboError as error:
         print(error, file=sys.stderr)
         return 2

@@ -37,6 +37,11 @@ def claim(out: Path, record: Mapping[str, Any], what: str) -> None:
         raise TurboError(f"{out} holds {what} with {held}; asked for: {asked}. Take the same, or another folder")
 
 
+def write_json(path: Path, data: object) -> None:
+    """Write plain data as the project's records are written: whole, a line for each value."""
+    write_whole(path, json.dumps(data, indent=1) + "\n")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all: one that is there counts as done."""
     path.parent.mkdir(parents=True, exist_ok=True)

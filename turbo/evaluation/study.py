@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from turbo.bench.compare import machine
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.errors import TurboError
 from turbo.evaluation.data import Data
 from turbo.evaluation.data.sources import Task
@@ -107,7 +106,7 @@ def run_study(
         "machine": machine(device),
         **summary,
     }
-    write_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_json(out / "results.json", results)
     write_csv(out / "results.csv", results)
     shown = find_metric(results, task, plot_metric)
     if plot:

@@ -16,7 +16,7 @@ import torch
 from turbo.allocator import hold_allocator
 from turbo.bench.compare import machine
 from turbo.bench.counting import count_flops
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json
 from turbo.bench.timing import interleave
 from turbo.evaluation.run import prepared
 from turbo.evaluation.settings import UNTOUCHED, UNTOUCHED_SETTING, Setting
@@ -123,7 +123,7 @@ def kept_times(path: Path, job: Job[Any], settings: Sequence[Setting], rounds: i
 
 def keep_times(path: Path, job: Job[Any], settings: Sequence[Setting], rounds: int, seconds: Seconds) -> None:
     """Write down what was timed, and of what."""
-    write_whole(path, json.dumps({**_record(job, settings, rounds), "seconds": seconds}, indent=1) + "\n")
+    write_json(path, {**_record(job, settings, rounds), "seconds": seconds})
 
 
 def _record(job: Job[Any], settings: Sequence[Setting], rounds: int) -> dict[str, Any]:

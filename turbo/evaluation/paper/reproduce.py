@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_json, write_whole
 from turbo.evaluation.data import Data
 from turbo.evaluation.figures import Side
 from turbo.evaluation.paper.claims import Claim, Finding, check_printed, check_quality, check_speed
@@ -80,7 +80,7 @@ def reproduce_table(
         "rows": {name: _row(name, study, table.printed) for name in study["settings"]},
         "claims": [_claim(claim, sides, seconds, count, table.printed) for claim in table.claims],
     }
-    write_whole(out / f"{table.name}.json", json.dumps(record, indent=1) + "\n")
+    write_json(out / f"{table.name}.json", record)
     write_whole(out / f"{table.name}.md", markdown(record))
     return record
 
