@@ -17,6 +17,8 @@ from turbo.testing import AdapterCase
 IMAGE = 48
 PATCH = 8
 N = (IMAGE // PATCH) ** 2 + 1
+IMAGE_TOKEN = 60
+"""Of a language model's prompt: one for each patch, or for each token of a Q-Former."""
 
 VISION = {
     "hidden_size": 48,
@@ -34,6 +36,18 @@ TEXT = {
     "vocab_size": 60,
     "max_position_embeddings": 24,
 }
+LLAMA = TEXT | {"model_type": "llama", "vocab_size": 64, "max_position_embeddings": 64}
+OPT = {
+    "model_type": "opt",
+    "hidden_size": 48,
+    "word_embed_proj_dim": 48,
+    "ffn_dim": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "vocab_size": 64,
+    "max_position_embeddings": 64,
+}
+Q_FORMER = TEXT | {"encoder_hidden_size": 48, "cross_attention_frequency": 1}
 BLIP_TEXT = TEXT | {
     "encoder_hidden_size": 48,
     "bos_token_id": 1,
@@ -47,7 +61,7 @@ BLIP_TEXT = TEXT | {
 class Family:
     """A small model and how to run it: what the kit needs for a case, and what is known of it besides.
 
-    `arguments` maps the forward's own keywords, in its order, to "pixel_values" and "input_ids"; `n` counts the tokens
+    `arguments` maps the forward's own keywords, in its order, to what `_images_and_text` makes; `n` counts the tokens
     that enter the first block. `flags` are fields of its AdapterCase.
     """
 
@@ -83,9 +97,16 @@ class Family:
 
 
 def _images_and_text(batch: int, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+    images = torch.randn(batch, 3, IMAGE, IMAGE, generator=generator)
+    text = torch.randint(3, 60, (batch, 7), generator=generator)
+    sides = torch.tensor([IMAGE // PATCH, IMAGE // PATCH])
     return {
-        "pixel_values": torch.randn(batch, 3, IMAGE, IMAGE, generator=generator),
-        "input_ids": torch.randint(3, 60, (batch, 7), generator=generator),
+        "pixel_values": images,
+        "input_ids": text,
+        "prompt": torch.cat([torch.full((batch, N - 1), IMAGE_TOKEN), text], dim=1),
+        "patches": torch.nn.functional.unfold(images, PATCH, stride=PATCH).transpose(1, 2),
+        "patch_mask": torch.ones(batch, N - 1, dtype=torch.long),
+        "grid": sides.expand(batch, 2),
     }
 
 
@@ -99,28 +120,44 @@ def _hf(name: str, config: str, **options: Any) -> Callable[[], torch.nn.Module]
 
 
 def _clip(name: str) -> Callable[[], torch.nn.Module]:
+    return _composite(name, "CLIPConfig", projection_dim=32, num_labels=5)
+
+
+def _blip(name: str) -> Callable[[], torch.nn.Module]:
+    return _composite(name, "BlipConfig", text_config=BLIP_TEXT, projection_dim=32, image_text_hidden_size=32)
+
+
+def _composite(name: str, config: str, **options: Any) -> Callable[[], torch.nn.Module]:
+    """A model with a vision tower and a text model, by default a text tower of the same library."""
+
     def build() -> torch.nn.Module:
         import transformers
 
-        config = transformers.CLIPConfig(
-            text_config=TEXT | {"bos_token_id": 1, "eos_token_id": 2},
-            vision_config=VISION,
-            projection_dim=32,
-            num_labels=5,
-        )
-        return getattr(transformers, name)(config)
+        configs = {"text_config": TEXT | {"bos_token_id": 1, "eos_token_id": 2}, "vision_config": VISION}
+        return getattr(transformers, name)(getattr(transformers, config)(**(configs | options)))
 
     return build
 
 
-def _blip(name: str) -> Callable[[], torch.nn.Module]:
-    def build() -> torch.nn.Module:
-        import transformers
+def _llava(layer: int | list[int], **vision: Any) -> Callable[[], torch.nn.Module]:
+    config = {"vision_config": {"model_type": "clip_vision_model"} | VISION | vision, "text_config": LLAMA}
+    place = {"image_token_index": IMAGE_TOKEN, "image_seq_length": N - 1, "vision_feature_layer": layer}
+    if vision:
+        place["vision_feature_select_strategy"] = "full"
+    return _composite("LlavaForConditionalGeneration", "LlavaConfig", **config, **place)
 
-        config = transformers.BlipConfig(
-            text_config=BLIP_TEXT, vision_config=VISION, projection_dim=32, image_text_hidden_size=32
-        )
-        return getattr(transformers, name)(config)
+
+def _blip_2(name: str) -> Callable[[], torch.nn.Module]:
+    reads = {"num_query_tokens": N - 1, "image_token_index": IMAGE_TOKEN}
+    return _composite(name, "Blip2Config", text_config=OPT, qformer_config=Q_FORMER, **reads)
+
+
+def _eva(**options: Any) -> Callable[[], torch.nn.Module]:
+    def build() -> torch.nn.Module:
+        from timm.models.eva import Eva
+
+        size = {"img_size": IMAGE, "patch_size": PATCH, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 5}
+        return Eva(**size, **options)
 
     return build
 
@@ -168,6 +205,10 @@ def _open_clip() -> torch.nn.Module:
     return CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text)
 
 
+def _detections(out: Any) -> torch.Tensor:
+    return torch.cat([out.logits.flatten(1), out.pred_boxes.flatten(1)], dim=1)
+
+
 def _answer(out: Any) -> torch.Tensor:
     """The image side, which reads the tower, and the decoder's loss, which reads all."""
     return torch.cat([out.image_embeds[:, 0].flatten(), out.loss[None]])
@@ -179,6 +220,12 @@ DEIT = {"n": N + 1, "protected": 2}
 NO_CLASS = {"n": N - 1, "protected": 0, "arguments": X}
 MASKED = {"encoder_stride": PATCH}
 REGISTERS = {"n": N + 4, "protected": 5}
+
+PATCHES_ONLY = {"n": N - 1, "protected": 0}
+NAFLEX_VISION = VISION | {"num_patches": N - 1}
+NAFLEX = {"pixel_values": "patches", "pixel_attention_mask": "patch_mask", "spatial_shapes": "grid"}
+PROMPT = {"input_ids": "prompt", "pixel_values": "pixel_values"}
+DENSE = {"projection_dim": 48, "reduce_dim": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32}
 
 CROSS_ATTENTION = {"counts_patches": False}
 """A text model attends to merged tokens, each once whatever its size; the adapter leaves them merged on purpose."""
@@ -275,6 +322,111 @@ FAMILIES = [
         lambda out: out.itm_score,
         BOTH,
         flags=CROSS_ATTENTION,
+    ),
+    Family("blip-2-vision", "blip", _hf("Blip2VisionModel", "Blip2VisionConfig")),
+    Family("blip-2-retrieval", "blip", _blip_2("Blip2VisionModelWithProjection"), flags=CROSS_ATTENTION),
+    Family(
+        "blip-2",
+        "blip",
+        _blip_2("Blip2ForConditionalGeneration"),
+        arguments={"pixel_values": "pixel_values", "input_ids": "prompt"},
+        flags=CROSS_ATTENTION,
+    ),
+    Family("instructblip-vision", "blip", _hf("InstructBlipVisionModel", "InstructBlipVisionConfig")),
+    Family("instructblipvideo-vision", "blip", _hf("InstructBlipVideoVisionModel", "InstructBlipVideoVisionConfig")),
+    Family("siglip-vision", "siglip", _hf("SiglipVisionModel", "SiglipVisionConfig"), **PATCHES_ONLY),
+    Family(
+        "siglip-without-head",
+        "siglip",
+        _hf("SiglipVisionModel", "SiglipVisionConfig", vision_use_head=False),
+        lambda out: out.last_hidden_state,
+        **PATCHES_ONLY,
+    ),
+    Family(
+        "siglip",
+        "siglip",
+        _composite("SiglipModel", "SiglipConfig"),
+        lambda out: out.image_embeds,
+        BOTH,
+        **PATCHES_ONLY,
+    ),
+    Family(
+        "siglip-classifier",
+        "siglip",
+        _composite("SiglipForImageClassification", "SiglipConfig", num_labels=5),
+        **PATCHES_ONLY,
+    ),
+    Family(
+        "siglip-2-vision",
+        "siglip",
+        _hf("Siglip2VisionModel", "Siglip2VisionConfig", **NAFLEX_VISION),
+        arguments=NAFLEX,
+        flags={"compiles": False},  # it resizes positions image by image, by numbers
+        **PATCHES_ONLY,
+    ),
+    Family(
+        "siglip-2-classifier",
+        "siglip",
+        _composite("Siglip2ForImageClassification", "Siglip2Config", vision_config=NAFLEX_VISION, num_labels=5),
+        arguments=NAFLEX,
+        flags={"compiles": False},
+        **PATCHES_ONLY,
+    ),
+    Family(
+        "owlvit",
+        "owlvit",
+        _composite("OwlViTForObjectDetection", "OwlViTConfig", projection_dim=48),
+        _detections,
+        BOTH,
+    ),
+    Family("owlvit-vision", "owlvit", _hf("OwlViTVisionModel", "OwlViTVisionConfig")),
+    Family(
+        "owlv2",
+        "owlvit",
+        _composite("Owlv2ForObjectDetection", "Owlv2Config", projection_dim=48),
+        _detections,
+        BOTH,
+    ),
+    Family("clipseg-vision", "clipseg", _hf("CLIPSegVisionModel", "CLIPSegVisionConfig")),
+    Family(
+        "clipseg",
+        "clipseg",
+        _composite("CLIPSegForImageSegmentation", "CLIPSegConfig", extract_layers=[3], **DENSE),
+        arguments=BOTH,
+    ),
+    Family(
+        "clipseg-inner-layers",
+        "clipseg",
+        _composite("CLIPSegForImageSegmentation", "CLIPSegConfig", extract_layers=[1, 2, 3], **DENSE),
+        arguments=BOTH,
+    ),
+    Family("llava", "llava", _llava(-2), arguments=PROMPT),
+    Family("llava-last-layer", "llava", _llava(-1), arguments=PROMPT),
+    Family("llava-several-layers", "llava", _llava([-1, 2]), arguments=PROMPT),
+    Family(
+        "llava-siglip",
+        "llava",
+        _llava(-2, model_type="siglip_vision_model"),
+        arguments=PROMPT,
+        **PATCHES_ONLY,
+    ),
+    Family("timm-eva", "timm_eva", _eva(init_values=0.3), arguments=X),
+    Family(
+        "timm-eva-separate",
+        "timm_eva",
+        _eva(
+            qkv_fused=False, qk_norm=True, scale_attn_inner=True, swiglu_mlp=True, scale_mlp=True, global_pool="token"
+        ),
+        arguments=X,
+    ),
+    Family("timm-eva-no-class", "timm_eva", _eva(class_token=False, qkv_bias=False), **NO_CLASS),
+    Family(
+        "timm-eva-attention-pool",
+        "timm_eva",
+        _eva(num_reg_tokens=2, global_pool="map"),
+        arguments=X,
+        n=N + 2,
+        protected=3,
     ),
 ]
 

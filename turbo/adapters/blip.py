@@ -1,6 +1,6 @@
-"""transformers' BLIP: the vision tower of captioners, question answerers and retrievers.
+"""transformers' BLIP, BLIP-2 and InstructBLIP: the vision tower of captioners, question answerers and retrievers.
 
-Upstream computes softmax attention inline; under turbo it runs fused. The text side reads fewer image tokens.
+BLIP computes softmax attention inline; under turbo it runs fused. The text side, or a Q-Former, reads fewer tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from turbo.adapters.base import Adapter, Example, ResidualBlock, Site, split_qkv
 
+_MODELS = "transformers.models"
+
 
 class BlipBlock(ResidualBlock):
-    """BlipEncoderLayer."""
+    """BlipEncoderLayer, Blip2EncoderLayer, InstructBlipEncoderLayer and InstructBlipVideoEncoderLayer."""
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.module.self_attn
@@ -30,13 +32,19 @@ class BlipBlock(ResidualBlock):
         return output
 
     def dropout(self) -> float:
-        return float(self.module.self_attn.dropout.p)
+        attention = self.module.self_attn  # BLIP has a module for it, the others a number
+        return float(attention.dropout.p if hasattr(attention, "dropout") else attention.attention_dropout)
 
 
 class Blip(Adapter):
-    """transformers BlipVisionModel, found inside every BLIP model."""
+    """transformers BlipVisionModel, Blip2VisionModel and InstructBLIP's, found inside every model of these families."""
 
-    target = "transformers.models.blip.modeling_blip:BlipVisionModel"
+    target = (
+        f"{_MODELS}.blip.modeling_blip:BlipVisionModel",
+        f"{_MODELS}.blip_2.modeling_blip_2:Blip2VisionModel",
+        f"{_MODELS}.instructblip.modeling_instructblip:InstructBlipVisionModel",
+        f"{_MODELS}.instructblipvideo.modeling_instructblipvideo:InstructBlipVideoVisionModel",
+    )
 
     def sites(self, model: Any) -> Sequence[Site]:
         return [BlipBlock(layer) for layer in model.encoder.layers]

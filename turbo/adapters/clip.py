@@ -6,32 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from turbo.adapters.base import Adapter, Example, ResidualBlock, Restore, Site, split_heads
+from turbo.adapters.base import Adapter, Example, Restore, Site
+from turbo.adapters.clip_block import CLIPBlock
 
 _CLIP = "transformers.models.clip.modeling_clip"
-
-
-class CLIPBlock(ResidualBlock):
-    """CLIPEncoderLayer."""
-
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        attention, x = self.module.self_attn, self.module.layer_norm1(x)
-        heads = attention.num_heads
-        q, k, v = (split_heads(linear(x), heads) for linear in (attention.q_proj, attention.k_proj, attention.v_proj))
-        return q, k, v
-
-    def project(self, y: Tensor) -> Tensor:
-        projected: Tensor = self.module.self_attn.out_proj(y)
-        return projected
-
-    def mlp(self, x: Tensor) -> Tensor:
-        output: Tensor = self.module.mlp(self.module.layer_norm2(x))
-        return output
-
-    def dropout(self) -> float:
-        return float(self.module.self_attn.dropout)
 
 
 class CLIP(Adapter):

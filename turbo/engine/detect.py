@@ -10,6 +10,7 @@ from torch import nn
 
 from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, targets_of
 from turbo.adapters.round_trip import Denoiser, RoundTrip
+from turbo.engine.misfits import known_misfit
 from turbo.errors import TurboError, TurboWarning
 from turbo.plugins import adapters
 
@@ -89,6 +90,8 @@ def _misfit(model: nn.Module, known: list[tuple[str, Adapter]], *, chosen: bool)
             f"the adapter {name} describes {_targets(adapter)}; the model is a {cls} and holds none: leave adapter= "
             "out, or take one that fits"
         )
+    if (why := known_misfit(model)) is not None:
+        return f'no adapter fits {cls}: {why}; see Supported models, "What does not fit", in the documentation'
     looked_for = ", ".join(_targets(found) for _, found in known)
     return (
         f"no adapter fits {cls} or anything in it; looked for: {looked_for}. Describe it yourself: see Extending, "

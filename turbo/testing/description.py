@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 import turbo
-from turbo.adapters import Refuse
+from turbo.adapters import Refuse, Restore
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import differ, require, require_close
 from turbo.testing.diagnosis import explain_difference
 from turbo.testing.lightness import imports_of
 from turbo.testing.parts import watch_parts
-from turbo.testing.probe import compose, find_tower, list_blocks, list_modules, list_sites, watch
+from turbo.testing.probe import compose, find_tower, first_argument, list_blocks, list_modules, list_sites, watch
 from turbo.testing.results import NotApplicable
 
 
@@ -107,16 +109,30 @@ def check_maps_are_the_block(case: AdapterCase) -> None:
 
 
 def check_every_block_is_listed(case: AdapterCase) -> None:
-    """sites() lists every module of the tower that is of a listed block's class and runs on tokens."""
+    """sites() lists every module of the tower that is of a listed block's class and runs on tokens that may merge."""
+    # Where tokens stay merged, those are as many, untouched, as enter the first block (a text tower has others), and it
+    # is before the last Restore gives all tokens back.
     model = case.make_model()
     tower, listed = find_tower(case, model), set(list_modules(case, model))
     classes = {type(module) for module in listed}
+    blocks = [] if case.round_trips else list_blocks(case, model)
+    n = watch(case, model, blocks, case.make_inputs())[0].x.shape[1] if blocks else None
     ran: list[str] = []
+    whole: list[nn.Module] = []
+
+    def note(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = args[0] if args else kwargs[first_argument(module)]
+        if not whole and n in (None, x.shape[1]):
+            ran.append(name)
+
     with ExitStack() as stack:
         for name, module in tower.named_modules():
             if type(module) in classes and module not in listed:
-                handle = module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+                handle = module.register_forward_pre_hook(partial(note, name), with_kwargs=True)
                 stack.callback(handle.remove)
+        for site in [site for site in list_sites(case, model) if isinstance(site, Restore)][-1:]:
+            handle = site.module.register_forward_hook(lambda module, *_: whole.append(module))
+            stack.callback(handle.remove)
         case.run(model)
     require(
         not ran,

@@ -1,7 +1,8 @@
-"""Random weights that make mistakes visible, without touching the caller's random state."""
+"""Random weights that make mistakes visible, without touching the caller's random state; and what can be stored."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,3 +36,12 @@ def make_loud(model: nn.Module) -> None:
             parameter.add_(torch.randn_like(parameter) * _SPREAD)
         else:
             parameter.normal_(0, parameter[0].numel() ** -0.5)
+
+
+def pickles(model: nn.Module) -> bool:
+    """Whether a model can be stored as it is: libraries hang functions on models while these run."""
+    try:
+        pickle.dumps(model)
+    except (TypeError, AttributeError, pickle.PicklingError):
+        return False
+    return True
