@@ -32,7 +32,8 @@ from turbo.bench.counting import count_flops
 from turbo.bench.folder import write_json
 from turbo.bench.timing import interleave
 from turbo.engine import runners, score
-from turbo.engine.runners import BlockRunner, runner_of
+from turbo.engine.runner import runner_of
+from turbo.engine.runners import BlockRunner
 from turbo.engine.times import median_ratio
 from turbo.errors import TurboError
 

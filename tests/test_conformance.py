@@ -18,11 +18,13 @@ COMPILED = {
     "clip-vision",
     "open-clip-avg",
     "blip-vision",
+    "blip-2-vision",
     "siglip-vision",
     "owlvit",
     "clipseg",
     "llava",
-    "timm-eva",
+    "dinov3",
+    "timm-eva02",
     "sd1",
 }
 """One model per adapter, with and without a restored output, stands for all: compiling takes seconds each."""

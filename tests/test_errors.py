@@ -80,7 +80,7 @@ BAD_OPTIONS = [
     ({"strategy": turbo.fusion.S4(beta=1e30)}, "returned NaN in block 0"),
     ({"strategy": whole_numbers}, "floating point"),
     ({"strategy": crashes}, "strategy crashes failed on sample candidates of block 0: AttributeError"),
-    ({"adapter": "no-such"}, "no adapter is called 'no-such'; there are: blip, clip"),
+    ({"adapter": "no-such"}, "no adapter is called 'no-such'; there are: blip, blip_2, clip"),
     (
         {"adapter": "clip"},
         r"the adapter clip describes transformers CLIPVisionModel.*; the model is a .*ViTForImageClassification",
@@ -230,7 +230,7 @@ def test_an_adapter_needs_a_target_or_a_distance_of_its_own():
 MISTAKES = [
     ({"sites": lambda self, model: list(model.blocks)}, "sites.. of Mine lists a Block at 0: wrap it in your Residual"),
     ({"sites": lambda self, model: [SoundBlock, SoundBlock]}, "lists the class SoundBlock at 0, not an instance"),
-    ({"sites": lambda self, model: ["blocks"]}, "lists a str at 0: list ResidualBlock, Restore or Refuse"),
+    ({"sites": lambda self, model: ["blocks"]}, "lists a str at 0: list ResidualBlock, Restore, Refuse"),
     ({"sites": lambda self, model: [Restore(model.norm)]}, "sites.. of Mine lists no ResidualBlock"),
     ({"shape": lambda self, model: 25}, r"shape\(\) of Mine returned 25: it must return \(tokens, width\)"),
     ({"shape": lambda self, model: (25, 16, 1)}, r"returned \(25, 16, 1\): it must"),
@@ -259,7 +259,7 @@ def test_a_block_that_returns_a_tuple_is_told_at_the_first_merge():
 
 def test_what_a_model_itself_hands_to_its_blocks_is_refused_for_good():
     model = turbo.accelerate(Biased(), drop=2, adapter=Sound())
-    with pytest.raises(turbo.TurboError, match=r"positional argument 1 = a tensor.* raise Unsupported in sites\(\)"):
+    with pytest.raises(turbo.TurboError, match=r"called with shared_bias = a tensor.* raise Unsupported in sites\(\)"):
         model(images(2)["images"])
 
 

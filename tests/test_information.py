@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from turbo import information
-from turbo.information import mutual_redundancy, semantic_value, token_metric
+from turbo.information import mutual_redundancy, semantic_value, spread_queries, token_metric
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -118,6 +118,16 @@ def test_value_does_not_depend_on_how_keys_lie_in_memory(layout, shape):
         torch.testing.assert_close(semantic_value(q, k, None)[image], row, atol=1e-12, rtol=0)
 
 
+@layouts
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("merged", [False, True])
+def test_value_of_several_queries_is_the_mean_of_what_each_of_them_gives(layout, scale, merged):
+    q, k = layout(2, 3, 5, 4), layout(2, 3, 7, 4, seed=1)
+    size = draw(2, 7, seed=2).abs() + 0.1 if merged else None
+    each = [semantic_value(q[:, :, [row]], k, size, scale) for row in range(5)]
+    torch.testing.assert_close(semantic_value(q, k, size, scale), sum(each) / 5, atol=1e-12, rtol=0)
+
+
 class Largest(TorchDispatchMode):
     """The most elements that any kernel wrote; a view writes none."""
 
@@ -137,6 +147,9 @@ def test_keys_are_never_copied(layout):
     with Largest() as largest:
         semantic_value(q, k, None)
     assert largest.elements <= max(2 * 3 * 50, 2 * 3 * 3 * 32)  # b h n, or the block-diagonal query b h (h e)
+    with Largest() as largest:
+        semantic_value(q.expand(-1, -1, 8, -1), k, None)
+    assert largest.elements <= 2 * 3 * 8 * 50  # b h m n
 
 
 def test_value_is_a_share():
@@ -152,6 +165,33 @@ def test_a_token_of_size_s_is_valued_as_s_patches():
     single = semantic_value(query, key[:, :, [0, 0, 0, 1]], None)
     torch.testing.assert_close(merged[0, 0], single[0, :3].sum())
     torch.testing.assert_close(merged[0, 1], single[0, 3])
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 32])
+def test_all_tokens_ask_where_they_are_few(n):
+    q = draw(2, 3, n, 4)
+    assert spread_queries(q, 32) is q
+
+
+def test_who_asks_is_spread_over_the_sequence_and_asks_once():
+    for n in [*range(33, 400), 577, 1024, 4097]:
+        found = spread_queries(torch.arange(n).view(1, 1, n, 1), 32).flatten()
+        assert found.shape == (32,)
+        # One in each of 32 equal stretches.
+        assert ((found >= torch.arange(32) * n // 32) & (found < torch.arange(1, 33) * n / 32)).all()
+        assert found.diff().min() > 0
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_who_asks_is_spread_over_the_columns_of_a_grid(prefix):
+    """Even steps would not do: of 16 x 16 patches every eighth is in one of two columns."""
+    for side in range(7, 65):
+        places = torch.arange(side**2 + prefix).view(1, 1, -1, 1)
+        patches = spread_queries(places, 32).flatten() - prefix
+        for line in (patches % side, patches // side):
+            asking = line[patches >= 0].unique()
+            gaps = torch.cat([torch.tensor([-1]), asking, torch.tensor([side])]).diff() - 1
+            assert gaps.max() <= 0.6 * side
 
 
 def spy_on_similarities(monkeypatch, limit, device="cpu"):

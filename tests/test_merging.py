@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from turbo.matching import select
-from turbo.merging import merge, unmerge
+from turbo.merging import group_means, merge, unmerge
 from turbo.partition import parity
 
 
@@ -107,6 +107,23 @@ def test_tensors_need_not_be_contiguous():
     tokens = torch.randn(5, 7, 3).transpose(0, 2)
     expected = torch.stack([tokens[b][matching.assignment[b]] for b in range(3)])
     assert torch.equal(unmerge(tokens, matching.assignment), expected)
+
+
+def test_group_means_are_means():
+    torch.manual_seed(0)
+    x, assignment = torch.randn(2, 7, 3), torch.tensor([[0, 1, 1, 2, 2, 2, 3], [3, 2, 1, 0, 0, 1, 2]])
+    size = torch.stack([row.bincount() for row in assignment]).float()
+    found = group_means(x, assignment, size)
+    for image in range(2):
+        for token in range(4):
+            torch.testing.assert_close(found[image, token], x[image, assignment[image] == token].mean(dim=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_group_means_keep_the_dtype_and_add_in_the_sizes_own(dtype):
+    ones = torch.ones(1, 5000, 1, dtype=dtype)
+    found = group_means(ones, torch.zeros(1, 5000, dtype=torch.long), torch.tensor([[5000.0]]))
+    assert (found.dtype, found.item()) == (dtype, 1.0)
 
 
 def test_unmerge_gives_each_position_its_token():

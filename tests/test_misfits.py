@@ -6,7 +6,8 @@ import importlib
 
 import pytest
 import torch
-from families import VISION, family
+from families import family
+from transformers_models import VISION
 
 import turbo
 from turbo.engine.misfits import MISFITS
@@ -22,23 +23,23 @@ def test_every_misfit_is_a_class_of_its_library(name):
     ("model", "config", "why"),
     [
         ("BeitForImageClassification", "BeitConfig", "BeitModel has a relative position bias"),
-        ("DINOv3ViTModel", "DINOv3ViTConfig", "DINOv3ViTModel has rotary positions"),
+        ("DINOv3ViTBackbone", "DINOv3ViTConfig", "DINOv3ViTBackbone has feature maps of several layers"),
     ],
 )
 def test_a_known_misfit_is_named_with_its_reason(model, config, why):
     import transformers
 
     built = getattr(transformers, model)(getattr(transformers, config)(**VISION))
-    with pytest.raises(turbo.TurboError, match=rf"no adapter fits .*{model}: {why}.* no single place"):
+    with pytest.raises(turbo.TurboError, match=rf"no adapter fits .*{model}: {why}.*, and patches merge"):
         turbo.accelerate(built)
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"use_rot_pos_emb": True}, "rotary positions are of one patch each"),
+        ({"use_rot_pos_emb": True, "rope_type": "mixed"}, "RotaryEmbeddingMixed: each head has places of its own"),
+        ({"attn_type": "rope", "qkv_fused": False, "num_kv_heads": 1}, "1 key heads for 3"),
         ({"use_post_norm": True}, "EvaBlockPostNorm"),
-        ({"attn_type": "rope"}, "AttentionRope"),
     ],
 )
 def test_eva_variants_are_refused(options, why):
@@ -54,7 +55,7 @@ def test_padded_images_are_refused_and_whole_ones_are_not():
     model, inputs = turbo.accelerate(one.model(), drop=4), one.inputs()
     one.output(model, inputs)
     inputs["patch_mask"][1, -6:] = 0
-    with pytest.raises(turbo.TurboError, match="Siglip2EncoderLayer was called with positional argument 1"):
+    with pytest.raises(turbo.TurboError, match="Siglip2EncoderLayer was called with attention_mask = a tensor"):
         one.output(model, inputs)
     one.output(turbo.restore(model), inputs)
 
@@ -90,9 +91,18 @@ def test_a_prompt_with_as_many_places_as_merged_tokens_takes_them():
 
 @pytest.mark.parametrize("name", ["clipseg-inner-layers", "llava", "llava-several-layers"])
 def test_tokens_merge_up_to_the_first_layer_that_is_read(name):
-    model = turbo.accelerate(family(name).model(), drop=4)
+    model = turbo.accelerate(family(name).model(), speedup=1.3)
     merging = {"clipseg-inner-layers": 2, "llava": 3, "llava-several-layers": 2}[name]
-    assert len(turbo.report(model).blocks) == merging
+    report = turbo.report(model)
+    assert (len(report.blocks), report.layers) == (merging, 4)
+    assert f"FLOPs of {merging} of the 4 blocks fall by 1.3" in str(report)
+
+
+@pytest.mark.parametrize("name", ["vit", "clipseg", "llava-last-layer", "timm-eva02", "open-clip-coca", "blip"])
+def test_where_tokens_merge_in_all_blocks_the_report_says_nothing_of_others(name):
+    report = turbo.report(turbo.accelerate(family(name).model(), drop=4))
+    assert report.layers == len(report.blocks) == 4
+    assert "FLOPs of the blocks fall by" in str(report)
 
 
 def test_a_query_image_and_a_condition_image_are_restored_each_by_itself():

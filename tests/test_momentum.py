@@ -18,6 +18,7 @@ from turbo.cli.app import app
 from turbo.engine.install import require_acceleration
 from turbo.engine.trace import BlockTrace, recording
 from turbo.fusion import Bound
+from turbo.information import spread_queries
 
 CLASSIFIER = family("vit-classifier")
 DROPS = ([6, 5, 4, 3], [6, 0, 5, 4], [0, 6, 5, 0])
@@ -55,27 +56,27 @@ def watched(model: Any) -> tuple[list[BlockTrace], dict[int, tuple[torch.Tensor,
 
 
 def own_value(query: torch.Tensor, k: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """A of one block by its definition: ``b h e``, ``b h n e``, ``b n`` -> ``b n``."""
-    scores = torch.einsum("bhe,bhne->bhn", query, k) / k.shape[3] ** 0.5
-    weights = scores.exp() * size[:, None]
-    return (weights / weights.sum(2, keepdim=True)).mean(1)
+    """A of one block by its definition: ``b h m e``, ``b h n e``, ``b n`` -> ``b n``."""
+    scores = torch.einsum("bhme,bhne->bhmn", query, k) / k.shape[3] ** 0.5
+    weights = scores.exp() * size[:, None, None]
+    return (weights / weights.sum(3, keepdim=True)).mean((1, 2))
 
 
-def values(blocks: Sequence[BlockTrace], projected: Any, momentum: float, mean: bool) -> list[torch.Tensor]:
+def values(blocks: Sequence[BlockTrace], projected: Any, momentum: float, class_token: bool) -> list[torch.Tensor]:
     """What A should have been in each block that merged, by following every token that entered the first of them.
 
     Args:
         blocks: what merged.
         projected: depth -> q and k.
         momentum: what is left of a value from one block to the next.
-        mean: whether A is the attention of the mean query.
+        class_token: whether A is the attention of token 0, or that of a few tokens on average.
     """
     found: list[torch.Tensor] = []
     own: list[torch.Tensor] = []
     for index, block in enumerate(blocks):
         q, k = projected[block.depth]
         size = blocks[index - 1].size.double() if index else torch.ones(k.shape[0], k.shape[2], dtype=torch.float64)
-        own.append(own_value(q.mean(2) if mean else q[:, :, 0], k, size))
+        own.append(own_value(q[:, :, :1] if class_token else spread_queries(q), k, size))
         total = torch.zeros_like(own[-1])
         for earlier in range(index + 1):
             weight = momentum ** (index - earlier) * (1 if earlier == 0 else 1 - momentum)
@@ -99,7 +100,7 @@ def test_candidates_have_the_value_by_definition(name: str, momentum: float, dro
     turbo.accelerate(model, "s1", drop=drop, momentum=momentum, semantic_units=units)
     blocks, projected = watched(model)
     assert [block.depth for block in blocks] == [depth for depth, count in enumerate(drop) if count]
-    wanted = values(blocks, projected, momentum, mean=chosen.protected == 0)
+    wanted = values(blocks, projected, momentum, class_token=chosen.protected > 0)
     for block, value in zip(blocks, wanted, strict=True):
         n = value.shape[1]
         given = value * n if units == "relative" else value

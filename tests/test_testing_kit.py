@@ -10,10 +10,13 @@ from pathlib import Path
 import broken_adapters
 import broken_denoisers
 import broken_descriptions
+import broken_readers
+import broken_rotary
 import broken_strategies
 import pytest
 import torch
 from rich.console import Console
+from rotary_model import case_of_rotary
 from toy_denoiser import denoiser_case
 from toy_model import Model, Sound, SoundBlock, case_of, case_of_block, images
 
@@ -28,6 +31,7 @@ from turbo.testing import (
     check_adapter,
     check_strategy,
     parametrize_with_checks,
+    readers,
     strategy_checks,
 )
 from turbo.testing.entrances import MERGED_FOR_GOOD, RESTORED
@@ -40,14 +44,24 @@ def only(results: list[Result]) -> Result:
     return result
 
 
-@parametrize_with_checks([case_of(name="sound", restores=False), denoiser_case(name="denoiser", restores=True)])
+@parametrize_with_checks(
+    [
+        case_of(name="sound", restores=False),
+        case_of_rotary(name="rotary", restores=False),
+        denoiser_case(name="denoiser", restores=True),
+    ]
+)
 def test_the_sound_adapter_passes(case, check):
     check(case)
 
 
 def test_the_sound_adapter_leaves_out_what_needs_a_name_or_a_module():
     """The toy lives in one file with its model and is not registered; all the rest applies to it."""
-    for case, others in ((case_of(compiles=False), RESTORED), (denoiser_case(compiles=False), MERGED_FOR_GOOD)):
+    reading = {check.__name__ for check in readers.CHECKS}
+    for case, others in (
+        (case_of_rotary(compiles=False), RESTORED | reading),
+        (denoiser_case(compiles=False), MERGED_FOR_GOOD),
+    ):
         outcomes = {result.check: result.outcome for result in check_adapter(case)}
         left_out = {name for name, outcome in outcomes.items() if outcome != "passed"}
         assert left_out == {"check_is_found_by_itself", "check_import_is_light", "check_compiles"} | others
@@ -61,7 +75,13 @@ def test_a_case_that_says_its_kind_leaves_the_other_kinds_checks_out():
     assert (result.outcome, result.detail) == ("not applicable", "restores=True")
 
 
-BROKEN_ADAPTERS = [*broken_adapters.BROKEN, *broken_descriptions.BROKEN, *broken_denoisers.BROKEN]
+BROKEN_ADAPTERS = [
+    *broken_adapters.BROKEN,
+    *broken_descriptions.BROKEN,
+    *broken_readers.BROKEN,
+    *broken_rotary.BROKEN,
+    *broken_denoisers.BROKEN,
+]
 
 
 @pytest.mark.parametrize(("check", "make", "message"), BROKEN_ADAPTERS)

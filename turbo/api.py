@@ -9,13 +9,21 @@ from typing import Any, Literal, TypeVar
 
 from turbo import defaults
 from turbo.adapters.base import Adapter
+from turbo.adapters.reader import Reader
 from turbo.adapters.round_trip import RoundTrip
 from turbo.drops import Shape
 from turbo.engine.acceleration import Acceleration, Metric, Settings
 from turbo.engine.calibration import calibrate as run_calibration
 from turbo.engine.detect import find_tower, list_sites
 from turbo.engine.install import find_acceleration, find_accelerations, install, require_acceleration, swap, uninstall
-from turbo.engine.options import checked_calibrate, checked_halves, checked_momentum, require_choice, require_none
+from turbo.engine.options import (
+    checked_calibrate,
+    checked_cross_modal,
+    checked_halves,
+    checked_momentum,
+    require_choice,
+    require_none,
+)
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.partition import Destinations
 from turbo.engine.round_trip.settings import make_settings
@@ -45,6 +53,7 @@ def accelerate(
     metric: Metric = defaults.METRIC,
     semantic_units: Literal["relative", "probability"] = defaults.SEMANTIC_UNITS,
     momentum: float | None = None,
+    cross_modal: float = defaults.CROSS_MODAL,
     max_downsample: int | None = None,
     refresh_every: int | None = None,
     destinations: Halves | Destinations | None = None,
@@ -84,6 +93,10 @@ def accelerate(
             it is.
         momentum: of A: how much of it comes from the blocks before, at least 0 and below 1. 0 takes each block's own
             attention, as the paper does. Nothing comes from another block in a denoiser.
+        cross_modal: of a text model that attends to image tokens, as BLIP's do: share of the image tokens that merge
+            after each of its layers, at most 0.5, guided by the text's class token. 0, the default, merges none there.
+            Either way image tokens that the vision tower merged are attended to as the patches that they stand for; to
+            leave the text model as it is, accelerate the vision tower alone.
         max_downsample: of a denoiser, the coarsest resolution at which blocks merge: latent pixels per token along an
             axis. None takes the finest at which the model has transformer blocks (1 in Stable Diffusion 1 and 2, 2 in
             XL).
@@ -118,6 +131,7 @@ def accelerate(
         "schedule": schedule,
         "calibrate": None if calibrate is False else calibrate,
         "momentum": momentum,
+        "cross_modal": cross_modal or None,
     }
     restored = {"max_downsample": max_downsample, "refresh_every": refresh_every, "seed": seed}
     tower, adapter_name, found = find_tower(model, adapter)
@@ -146,7 +160,9 @@ def accelerate(
         wanted = tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else drop
         asked = Schedule(wanted, ratio, speedup, threshold, min_tokens, schedule)  # type: ignore[arg-type]
         share, images = checked_momentum(momentum), checked_calibrate(calibrate, speedup)
-        settings = Settings(function, name, asked, metric, semantic_units, halves, share)
+        readers = [site for site in sites if isinstance(site, Reader)]
+        reading = checked_cross_modal(cross_modal, readers, tower)
+        settings = Settings(function, name, asked, metric, semantic_units, halves, share, reading)
         acceleration = Acceleration(tower, adapter_name, sites, found.shape(tower), settings)
         if images is not None:
             calibration, plan = run_calibration(acceleration, images)

@@ -11,6 +11,10 @@ FLOOR: Final = 0.3
 """What every token is worth beside A, in relative units, to `ward`."""
 ALPHA: Final = 0.25
 """Weight of A, in relative units, in S1, S3 and S4."""
+CROSS_MODAL: Final = 0.0
+"""Share of the image tokens that merge after each layer of a text model."""
+ASKING: Final = 32
+"""Tokens whose attention makes A where there is no class token."""
 MOMENTUM: Final = 0.5
 """How much of A comes from the blocks before, where tokens stay merged."""
 SCHEDULE: Final = "decreasing"

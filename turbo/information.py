@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from turbo import defaults
+
 _SIMILARITIES_AT_ONCE = {True: 2**20, False: 2**27}
 """How many similarities are made at a time. On a CPU they should stay in cache until their maximum is taken (twice as
 fast at 16,384 tokens); elsewhere the bound is for memory."""
@@ -60,13 +62,40 @@ def mutual_redundancy(source: Tensor, destination: Tensor) -> tuple[Tensor, Tens
     return redundancy.clamp(-1.0, 1.0), partner
 
 
-def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: float | None = None) -> Tensor:
-    """Semantic value A: the share of attention that each token gets from one query (supplement, section 1.1).
+def spread_queries(q: Tensor, most: int = defaults.ASKING) -> Tensor:
+    """The queries of a few tokens, spread over the whole sequence: who asks where no class token does.
 
-    One row of softmax(QKᵀ/√d + log s), averaged over heads. The full ``n x n`` map is never made.
+    Their attention, averaged, estimates what each token receives from all. n alone decides which tokens ask: one from
+    each of m equal stretches, at places that differ from stretch to stretch. Even steps could keep to a few columns of
+    a grid of patches.
 
     Args:
-        query: ``b h 1 e``, usually the class token's.
+        q: ``b h n e``.
+        most: how many; where there are no more, all.
+
+    Returns:
+        ``b h m e``, m the smaller one of `most` and n.
+
+    Examples:
+        >>> spread_queries(torch.arange(5.0).view(1, 1, 5, 1), 3).flatten()
+        tensor([0., 2., 3.])
+    """
+    n = q.shape[2]
+    if n <= most:
+        return q
+    span = n - most + 1
+    index = torch.arange(most, device=q.device)
+    return q[:, :, (index * n + index * round(0.618 * span) % span) // most]
+
+
+def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: float | None = None) -> Tensor:
+    """Semantic value A: the share of attention that each token gets from a query (supplement, section 1.1).
+
+    One row of softmax(QKᵀ/√d + log s), averaged over heads; or several, averaged over all. The full ``n x n`` map is
+    never made.
+
+    Args:
+        query: ``b h m e``: the class token's, with m = 1, or those of several tokens (see `spread_queries`).
         keys: ``b h n e``.
         size: ``b n``, patches that each token stands for; None while nothing has merged.
         scale: what scores are multiplied by; None means 1/√e.
@@ -79,7 +108,7 @@ def semantic_value(query: Tensor, keys: Tensor, size: Tensor | None, scale: floa
         tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = _one_row(query * scale, keys)
+    scores = _one_row(query * scale, keys) if query.shape[2] == 1 else _rows(query * scale, keys)
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if size is not None:
         scores = scores + size.log()[:, None, :].to(scores.dtype)
@@ -116,6 +145,14 @@ def _mean_over_heads(keys: Tensor) -> Tensor:
         # As rows of one matrix: torch spreads that over threads better than two dimensions.
         return tokens.flatten(0, 1).mean(dim=1, dtype=dtype).view(*tokens.shape[:2], tokens.shape[-1])
     return keys.mean(dim=1, dtype=dtype)
+
+
+def _rows(query: Tensor, keys: Tensor) -> Tensor:
+    """``b h m e`` times ``b h n e`` over e -> ``b (h m) n``, without a copy of the keys on a CPU."""
+    if keys.device.type != "cpu" or torch.compiler.is_compiling() or keys.stride(1) > keys.stride(2):
+        return (query @ keys.transpose(2, 3)).flatten(1, 2)
+    heads = zip(query.unbind(1), keys.unbind(1), strict=True)  # see `_one_row`
+    return torch.cat([asking @ asked.transpose(1, 2) for asking, asked in heads], dim=1)
 
 
 def _one_row(query: Tensor, keys: Tensor) -> Tensor:

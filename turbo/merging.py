@@ -80,6 +80,28 @@ def merge(x: Tensor, matching: Matching, size: Tensor | None = None) -> tuple[Te
     return out.view(batch, left, width), new_size
 
 
+def group_means(x: Tensor, assignment: Tensor, size: Tensor) -> Tensor:
+    """Mean over each token's patches of what is known patch by patch, such as their places.
+
+    Args:
+        x: ``b n c``, in the order of the original positions.
+        assignment: ``b n`` int64, for each original position its token among the m.
+        size: ``b m``, original positions per token.
+
+    Returns:
+        ``b m c``.
+
+    Examples:
+        >>> x = torch.tensor([[[1.0], [3.0], [5.0]]])
+        >>> group_means(x, torch.tensor([[0, 0, 1]]), torch.tensor([[2.0, 1.0]])).flatten()
+        tensor([2., 5.])
+    """
+    batch, m = size.shape
+    sums = torch.zeros(batch * m, x.shape[-1], dtype=size.dtype, device=x.device)
+    sums.index_add_(0, _rows(m, assignment)[0], x.flatten(0, 1).to(size.dtype))
+    return (sums.view(batch, m, -1) / size[..., None]).to(x.dtype)
+
+
 def unmerge(x: Tensor, assignment: Tensor) -> Tensor:
     """Give every original position its token back (supplement, section 1.2, inverse sampling).
 

@@ -68,6 +68,10 @@ class Report:
         notes: what could not be done as asked.
         measured: seconds of the blocks untouched and accelerated, and their speed-up, timed when the model was
             calibrated at its own number of tokens; None where it was not.
+        read: image tokens that each layer of a text model attends to; none where no text model reads them, or turbo
+            does not know it.
+        layers: blocks in a row with these, themselves included: more than these where something reads an inner state
+            patch by patch, so that tokens merge in the first blocks only. 0 for a denoiser.
     """
 
     model: str
@@ -82,6 +86,8 @@ class Report:
     latents: tuple[int, int] | None
     notes: tuple[str, ...]
     measured: Measured | None = None
+    read: tuple[int, ...] = ()
+    layers: int = 0
 
     @property
     def achieved(self) -> float:
@@ -90,6 +96,8 @@ class Report:
 
     def __str__(self) -> str:
         rows, tokens, whole = _block_rows(self.blocks), f"{self.n} tokens", "the blocks"
+        if self.layers > len(self.blocks):
+            whole = f"{len(self.blocks)} of the {self.layers} blocks"
         if self.latents is not None:
             height, width = self.latents
             rows, tokens, whole = _part_rows(self.parts), f"latents {height} x {width}", "one step"
@@ -100,6 +108,8 @@ class Report:
             lines.append(flops + promised)
         else:
             lines += [flops, f"time of {whole} falls by {self.measured.speedup:.2f}x{promised}", str(self.measured)]
+        if self.read:
+            lines.append(f"text layers attend to {', '.join(map(str, self.read))} image tokens")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -143,7 +153,19 @@ def make_report(acceleration: Acceleration | Generation) -> Report:
         latents=None,
         notes=plan.notes,
         measured=acceleration.calibration.measured if acceleration.calibration else None,
+        read=acceleration.read(plan.tokens[-1]),
+        layers=_count_layers(acceleration),
     )
+
+
+def _count_layers(acceleration: Acceleration) -> int:
+    """Siblings of a block that are of its class, the block included; at least those that the adapter lists."""
+    block, listed = acceleration.blocks[0].module, len(acceleration.blocks)
+    for module in acceleration.tower.modules():
+        children = list(module.children())
+        if any(child is block for child in children):
+            return max(listed, sum(type(child) is type(block) for child in children))
+    return listed
 
 
 def _generation_report(generation: Generation) -> Report:

@@ -11,15 +11,20 @@ from turbo.adapters.base import (
     split_heads,
     split_qkv,
 )
+from turbo.adapters.reader import Handover, Reader
+from turbo.adapters.rotary import RotaryBlock
 from turbo.adapters.round_trip import Denoiser, RoundTrip
 
 __all__ = [
     "Adapter",
     "Denoiser",
     "Example",
+    "Handover",
+    "Reader",
     "Refuse",
     "ResidualBlock",
     "Restore",
+    "RotaryBlock",
     "RoundTrip",
     "Site",
     "Unsupported",

@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from turbo.adapters.reader import Handover, Reader
 from turbo.adapters.round_trip import Denoiser, RoundTrip
 from turbo.errors import TurboError
+from turbo.information import spread_queries
 
 
 class Unsupported(TurboError):
@@ -42,8 +44,8 @@ class ResidualBlock(ABC):
     Attributes:
         module: the block; it takes ``b n d`` as its first argument and returns ``b n d``.
         protected: leading tokens that never merge (class, distillation and register tokens).
-        class_token: whether token 0 is a class token, whose attention is A. Without one, A is the attention of
-            the mean query (see `query`).
+        class_token: whether token 0 is a class token, whose attention is A. Without one, A is the attention that
+            tokens receive from a few others (see `query`).
         scale: what attention scores are multiplied by; None means 1/√e.
     """
 
@@ -67,8 +69,11 @@ class ResidualBlock(ABC):
         """``b n d`` -> what the second half adds to the residual, ``b n d``, the second norm included."""
 
     def query(self, q: Tensor) -> Tensor:
-        """The query whose attention is the semantic value: ``b h n e`` -> ``b h 1 e``."""
-        return q[:, :, :1] if self.class_token else q.mean(dim=2, keepdim=True)
+        """The queries whose attention, averaged, is the semantic value: ``b h n e`` -> ``b h m e``.
+
+        The class token's; without one, those of a few tokens all over the sequence.
+        """
+        return q[:, :, :1] if self.class_token else spread_queries(q)
 
     def dropout(self) -> float:
         """Probability with which attention weights are dropped in training."""
@@ -114,7 +119,7 @@ class Refuse:
     reason: str
 
 
-Site = ResidualBlock | Restore | Refuse | Denoiser | RoundTrip
+Site = ResidualBlock | Restore | Refuse | Handover | Reader | Denoiser | RoundTrip
 
 
 @dataclass(frozen=True, eq=False)

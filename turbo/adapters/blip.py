@@ -1,7 +1,4 @@
-"""transformers' BLIP, BLIP-2 and InstructBLIP: the vision tower of captioners, question answerers and retrievers.
-
-BLIP computes softmax attention inline; under turbo it runs fused. The text side, or a Q-Former, reads fewer tokens.
-"""
+"""transformers' BLIP: captioners, question answerers and retrievers, whose text models read the image's tokens."""
 
 from __future__ import annotations
 
@@ -9,48 +6,45 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from turbo.adapters.base import Adapter, Example, ResidualBlock, Site, split_qkv
+from turbo.adapters.base import Adapter, Example, Site
+from turbo.adapters.bert_reader import BlipReader
+from turbo.adapters.blip_block import BlipBlock
+from turbo.adapters.reader import Handover
 
-_MODELS = "transformers.models"
-
-
-class BlipBlock(ResidualBlock):
-    """BlipEncoderLayer, Blip2EncoderLayer, InstructBlipEncoderLayer and InstructBlipVideoEncoderLayer."""
-
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        attention = self.module.self_attn
-        return split_qkv(attention.qkv(self.module.layer_norm1(x)), attention.num_heads)
-
-    def project(self, y: Tensor) -> Tensor:
-        projected: Tensor = self.module.self_attn.projection(y)
-        return projected
-
-    def mlp(self, x: Tensor) -> Tensor:
-        output: Tensor = self.module.mlp(self.module.layer_norm2(x))
-        return output
-
-    def dropout(self) -> float:
-        attention = self.module.self_attn  # BLIP has a module for it, the others a number
-        return float(attention.dropout.p if hasattr(attention, "dropout") else attention.attention_dropout)
+_BLIP = "transformers.models.blip.modeling_blip"
+_READING = ("BlipModel", "BlipForConditionalGeneration", "BlipForImageTextRetrieval", "BlipForQuestionAnswering")
+"""Models in which a text attends to the image."""
 
 
 class Blip(Adapter):
-    """transformers BlipVisionModel, Blip2VisionModel and InstructBLIP's, found inside every model of these families."""
+    """transformers BlipVisionModel, alone or in a BLIP model, whose text model reads its tokens.
 
-    target = (
-        f"{_MODELS}.blip.modeling_blip:BlipVisionModel",
-        f"{_MODELS}.blip_2.modeling_blip_2:Blip2VisionModel",
-        f"{_MODELS}.instructblip.modeling_instructblip:InstructBlipVisionModel",
-        f"{_MODELS}.instructblipvideo.modeling_instructblipvideo:InstructBlipVideoVisionModel",
-    )
+    A question encoder and the encoder that matches texts with images read a text at once: image tokens may merge from
+    layer to layer. The captioner's decoder writes token after token.
+    """
+
+    target = tuple(f"{_BLIP}:{name}" for name in ("BlipVisionModel", *_READING))
 
     def sites(self, model: Any) -> Sequence[Site]:
-        return [BlipBlock(layer) for layer in model.encoder.layers]
+        tower = getattr(model, "vision_model", model)
+        blocks: list[Site] = [BlipBlock(layer) for layer in tower.encoder.layers]
+        if tower is model:
+            return blocks
+        # In this order: a question answerer has two, and its decoder attends to the question.
+        text = next(
+            getattr(model, name) for name in ("text_encoder", "text_decoder", "text_model") if hasattr(model, name)
+        )
+        layers = getattr(text, "bert", text).encoder.layer  # a decoder is a BERT with a head
+        merges = not hasattr(text, "bert")
+        readers = [
+            BlipReader(layer.crossattention.self, merges=merges) for layer in layers if hasattr(layer, "crossattention")
+        ]
+        return [*blocks, Handover(tower.post_layernorm), *readers]
 
     def shape(self, model: Any) -> tuple[int, int]:
-        return model.embeddings.num_positions, model.embeddings.embed_dim
+        embeddings = getattr(model, "vision_model", model).embeddings
+        return embeddings.num_positions, embeddings.embed_dim
 
     def example(self) -> Example:
         from transformers import BlipVisionConfig, BlipVisionModel

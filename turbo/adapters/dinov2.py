@@ -6,35 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from turbo.adapters.base import Adapter, Example, ResidualBlock, Restore, Site, split_heads
+from turbo.adapters.base import Adapter, Example, Restore, Site
+from turbo.adapters.dino_block import DinoBlock
 
 _PLAIN = "transformers.models.dinov2.modeling_dinov2"
 _REGISTERS = "transformers.models.dinov2_with_registers.modeling_dinov2_with_registers"
-
-
-class Dinov2Block(ResidualBlock):
-    """Dinov2Layer and Dinov2WithRegistersLayer."""
-
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        attention, x = self.module.attention, self.module.norm1(x)
-        heads = attention.num_attention_heads
-        q, k, v = (split_heads(linear(x), heads) for linear in (attention.q_proj, attention.k_proj, attention.v_proj))
-        return q, k, v
-
-    def project(self, y: Tensor) -> Tensor:
-        block = self.module
-        projected: Tensor = block.drop_path(block.layer_scale1(block.attention.o_proj(y)))
-        return projected
-
-    def mlp(self, x: Tensor) -> Tensor:
-        block = self.module
-        output: Tensor = block.drop_path(block.layer_scale2(block.mlp(block.norm2(x))))
-        return output
-
-    def dropout(self) -> float:
-        return float(self.module.attention.attention_dropout)
 
 
 class Dinov2(Adapter):
@@ -53,7 +30,7 @@ class Dinov2(Adapter):
     def sites(self, model: Any) -> Sequence[Site]:
         tower = model.base_model
         protected = 1 + getattr(tower.config, "num_register_tokens", 0)
-        blocks: list[Site] = [Dinov2Block(layer, protected=protected) for layer in tower.encoder.layer]
+        blocks: list[Site] = [DinoBlock(layer, protected=protected) for layer in tower.encoder.layer]
         return blocks if tower is model else [*blocks, Restore(tower.layernorm)]
 
     def shape(self, model: Any) -> tuple[int, int]:

@@ -18,9 +18,10 @@ from turbo.adapters.clip_block import CLIPBlock
 class SigLIP(Adapter):
     """transformers SiglipVisionModel and Siglip2VisionModel, alone or in a composite model.
 
-    A is the attention of the mean query: the head has a query of its own, but it meets keys of its own, after the last
-    norm, and asks nothing of the blocks before. The head, a mean over patches and language models read all patches, so
-    the full sequence is restored after the last block: attending to a token once per patch adds log s to its score.
+    A is what tokens receive from sampled ones: the head has a query of its own, but it meets keys of its own, after the
+    last norm, and asks nothing of the blocks before. The head, a mean over patches and language models read all
+    patches, so the full sequence is restored after the last block: attending to a token once per patch adds log s to
+    its score.
     """
 
     target = (

@@ -55,8 +55,11 @@ def evaluate(
     momentum: Annotated[
         str | None, typer.Option(help="Shares of the semantic value that come from the blocks before: 0,0.5,…")
     ] = None,
+    cross_modal: Annotated[
+        str | None, typer.Option(help="Shares of the image tokens that merge after each text layer: 0,0.2,…")
+    ] = None,
     task: Annotated[
-        str | None, typer.Option(help="captioning, vqa, retrieval or classification; by default what fits.")
+        str | None, typer.Option(help="captioning, vqa, matching, retrieval or classification; by default what fits.")
     ] = None,
     split: Annotated[str, typer.Option(help="test, validation or train, where the data have it.")] = "test",
     limit: Annotated[
@@ -110,6 +113,7 @@ def evaluate(
             "metric": metric,
             "semantic_units": units,
             "momentum": momentum,
+            "cross_modal": cross_modal,
         },
         adapter,
     )

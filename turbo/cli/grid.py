@@ -49,7 +49,12 @@ def parse_grid(
     return make_grid({spec: find_strategy(spec) for spec in specs}, values)
 
 
-_NUMBERS: dict[str, Callable[[str], Any]] = {"threshold": int, "min_tokens": int, "momentum": float}
+_NUMBERS: dict[str, Callable[[str], Any]] = {
+    "threshold": int,
+    "min_tokens": int,
+    "momentum": float,
+    "cross_modal": float,
+}
 
 
 def parse_list(name: str, text: str, parse: Callable[[str], T]) -> list[T]:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from turbo import defaults
 from turbo.adapters.base import ResidualBlock, Restore, Site
+from turbo.adapters.reader import Reader
+from turbo.adapters.rotary import RotaryBlock
+from turbo.engine.by_tensor import ByTensor
 from turbo.engine.measure import measure_blocks
+from turbo.engine.readings import Readings
 from turbo.engine.times import Calibration
 from turbo.errors import TurboError, TurboWarning
 from turbo.flops import BlockFlops
@@ -43,6 +46,7 @@ class Settings:
     semantic_units: Literal["relative", "probability"]
     destinations: Halves = defaults.DESTINATIONS
     momentum: float = defaults.MOMENTUM
+    cross_modal: float = defaults.CROSS_MODAL
 
 
 class Flow(NamedTuple):
@@ -76,22 +80,6 @@ class _ThreadState(threading.local):
         return _ThreadState, ()
 
 
-class _Entries:
-    """Which flow came with which input of a block, so that a checkpointed block can run again by itself.
-
-    Non-reentrant checkpointing runs a block again on the very tensor it saw, hence identity is the key.
-    """
-
-    def __init__(self) -> None:
-        self.flows: Any = WeakIdKeyDictionary()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Entries:
-        return _Entries()
-
-    def __reduce__(self) -> tuple[type[_Entries], tuple[()]]:
-        return _Entries, ()
-
-
 class Acceleration:
     """What all sites of one accelerated model share."""
 
@@ -104,10 +92,15 @@ class Acceleration:
         self.sites = sites
         self.blocks = [site for site in self.sites if isinstance(site, ResidualBlock)]
         self.restores = any(isinstance(site, Restore) for site in self.sites)
+        self.rotary = any(isinstance(block, RotaryBlock) for block in self.blocks)
         self.n, self.width = _checked(shape, adapter_name)
         self.last_n: int | None = None
         self.state = _ThreadState()
-        self.entries = _Entries()
+        # A checkpointed block runs again by itself, on the very tensor it saw: the flow that came with it.
+        self.entries = ByTensor()
+        self.readers = [site for site in sites if isinstance(site, Reader)]
+        merging = [reader for reader in self.readers if reader.merges] if settings.cross_modal else []
+        self.readings = Readings(merging, settings.cross_modal, expected=not settings.schedule.is_off())
         self.runners: list[Any] = []
         self.calibration: Calibration | None = None
         self._plans: dict[int, Plan] = {}
@@ -135,6 +128,10 @@ class Acceleration:
             self._keep(plan)
         return plan
 
+    def read(self, n: int) -> tuple[int, ...]:
+        """Image tokens that each text layer attends to, of n that leave the tower."""
+        return self.readings.plan(n).tokens[:-1] if self.readings.readers else (n,) * len(self.readers)
+
     def adopt(self, plan: Plan, calibration: Calibration | None = None) -> None:
         """Take a plan as it is for its number of tokens, and plan for others by a calibration, if one is given."""
         self.calibration, self._plans = calibration, {}
@@ -146,6 +143,7 @@ class Acceleration:
 
     def _keep(self, plan: Plan) -> None:
         self._plans[plan.n] = plan
+        self.read(plan.tokens[-1])  # warns where none merge
         for note in plan.notes:
             warnings.warn(note, TurboWarning, stacklevel=4)  # the line that called accelerate
 
@@ -157,7 +155,7 @@ class Acceleration:
                 self._require_device(x)
                 self.last_n = x.shape[1]
             return Flow(0, self.plan(x.shape[1]).counts, None, None, None)
-        if not compiling and torch.is_grad_enabled() and (known := self.entries.flows.get(x)) is not None:
+        if not compiling and torch.is_grad_enabled() and (known := self.entries.known.get(x)) is not None:
             flow: Flow = known
             return flow
         current = self.state.flow
@@ -168,7 +166,7 @@ class Acceleration:
                 "run blocks by themselves; use use_reentrant=False if this is gradient checkpointing"
             )
         if not compiling and (torch.is_grad_enabled() or self.blocks[depth].module.training):
-            self.entries.flows[x] = current
+            self.entries.known[x] = current
         return current
 
     def _require_device(self, x: Tensor) -> None:
@@ -180,14 +178,14 @@ class Acceleration:
             )
 
     def leave(self, flow: Flow) -> None:
-        """Hand the flow to the next block; after the last one only readers of the full sequence keep it."""
+        """Hand the flow to the next block; after the last one only what restores or hands over keeps it."""
         done = flow.depth == len(self.blocks)
-        self.state.flow = None if done and not self.restores else flow
+        self.state.flow = None if done and not self.restores and not self.readers else flow
 
     @property
     def tracks(self) -> bool:
         """Whether each entering token's position is needed."""
-        return self.restores or self.state.recorder is not None
+        return self.restores or self.rotary or self.state.recorder is not None
 
 
 def _checked(shape: Any, adapter_name: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from turbo.adapters.base import Adapter, Refuse, ResidualBlock, Restore, Site, Unsupported, targets_of
+from turbo.adapters.reader import Handover, Reader
 from turbo.adapters.round_trip import Denoiser, RoundTrip
 from turbo.engine.misfits import known_misfit
 from turbo.errors import TurboError, TurboWarning
@@ -106,18 +107,18 @@ def _require_sites(sites: list[Any], name: str) -> None:
             if isinstance(site, type):
                 what = f"the class {site.__name__} at {place}, not an instance"
             module = isinstance(site, nn.Module)
-            known = "ResidualBlock, Restore or Refuse; Denoiser and RoundTrip"
+            known = "ResidualBlock, Restore, Refuse, Handover or Reader; Denoiser and RoundTrip"
             hint = "wrap it in your ResidualBlock" if module else f"list {known}"
             raise TurboError(f"sites() of {name} lists {what}: {hint}")
     kinds = {kind for kind in (ResidualBlock, RoundTrip) for site in sites if isinstance(site, kind)}
     if not kinds:
         raise TurboError(f"sites() of {name} lists no ResidualBlock and no RoundTrip: nothing would merge")
-    strangers = (Denoiser,) if ResidualBlock in kinds else (Restore, Refuse)
+    strangers = (Denoiser,) if ResidualBlock in kinds else (Restore, Refuse, Handover, Reader)
     if len(kinds) > 1 or any(isinstance(site, strangers) for site in sites):
         found = ", ".join(sorted({type(site).__name__ for site in sites}))
         raise TurboError(
-            f"sites() of {name} lists {found}: either ResidualBlocks (with Restore, Refuse), whose tokens stay merged, "
-            "or RoundTrips in one Denoiser, which restore them"
+            f"sites() of {name} lists {found}: either ResidualBlocks (with Restore, Refuse, Handover, Reader), whose "
+            "tokens stay merged, or RoundTrips in one Denoiser, which restore them"
         )
 
 

@@ -8,9 +8,11 @@ from torch import nn
 
 from turbo.engine.acceleration import Acceleration
 from turbo.engine.detect import root_of
+from turbo.engine.readers import make_reader_runners
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.runners import make_round_trip_runners
-from turbo.engine.runners import Runner, make_runners, runner_of
+from turbo.engine.runner import Runner, runner_of
+from turbo.engine.runners import make_runners
 from turbo.errors import TurboError
 
 
@@ -48,7 +50,7 @@ def install(acceleration: Acceleration | Generation) -> None:
     if isinstance(acceleration, Generation):
         runners = make_round_trip_runners(acceleration)
     else:
-        runners = make_runners(acceleration)
+        runners = make_runners(acceleration) + make_reader_runners(acceleration)
         require_one_device(acceleration)
     for runner in runners:
         runner.require_free()

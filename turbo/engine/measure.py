@@ -12,6 +12,7 @@ from turbo.adapters.base import ResidualBlock
 from turbo.flops import BlockFlops
 
 _TOKENS = 2
+_MANY_TOKENS = 2**12
 
 
 def measure_blocks(blocks: Sequence[ResidualBlock], width: int) -> list[BlockFlops]:
@@ -48,6 +49,7 @@ def _measure(block: ResidualBlock, width: int) -> BlockFlops:
         x = torch.empty(1, _TOKENS, width, dtype=parameter.dtype, device=parameter.device)
         (q, _, v), qkv = _counted(lambda: block.qkv(x))
         heads, head_width = q.shape[1], v.shape[-1]
+        asking = block.query(q[:, :, :1].expand(-1, -1, _MANY_TOKENS, -1)).shape[2]
         y = torch.empty(1, _TOKENS, heads * head_width, dtype=v.dtype, device=v.device)
         _, project = _counted(lambda: block.project(y))
         _, mlp = _counted(lambda: block.mlp(x))
@@ -56,6 +58,7 @@ def _measure(block: ResidualBlock, width: int) -> BlockFlops:
         mlp_per_token=mlp // _TOKENS,
         width=heads * head_width,
         metric_width=q.shape[-1],
+        queries=asking,
     )
 
 

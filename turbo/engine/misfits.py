@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 _BIAS = "a relative position bias for each pair of patches"
-_ROTARY = "rotary positions, one for each patch"
+_GRIDS = "feature maps of several layers, each a grid of patches"
+_IMAGES = "masks that keep the images of a batch apart"
 _WINDOWS = "attention in windows of patches"
 
 MISFITS = {
@@ -14,10 +15,8 @@ MISFITS = {
     "timm.models.swin_transformer:SwinTransformer": _WINDOWS,
     "transformers.models.beit.modeling_beit:BeitModel": _BIAS,
     "transformers.models.data2vec.modeling_data2vec_vision:Data2VecVisionModel": _BIAS,
-    "transformers.models.dinov3_vit.modeling_dinov3_vit:DINOv3ViTBackbone": _ROTARY,
-    "transformers.models.dinov3_vit.modeling_dinov3_vit:DINOv3ViTModel": _ROTARY,
-    "transformers.models.mlcd.modeling_mlcd:MLCDVisionModel": _ROTARY,
-    "transformers.models.pixtral.modeling_pixtral:PixtralVisionModel": _ROTARY,
+    "transformers.models.dinov3_vit.modeling_dinov3_vit:DINOv3ViTBackbone": _GRIDS,
+    "transformers.models.pixtral.modeling_pixtral:PixtralVisionModel": _IMAGES,
     "transformers.models.swin.modeling_swin:SwinModel": _WINDOWS,
     "transformers.models.swinv2.modeling_swinv2:Swinv2Model": _WINDOWS,
 }
@@ -34,5 +33,5 @@ def known_misfit(model: nn.Module) -> str | None:
     for module in model.modules():
         for cls in type(module).__mro__:
             if (found := MISFITS.get(f"{cls.__module__}:{cls.__qualname__}")) is not None:
-                return f"{cls.__qualname__} has {found}, and a merged token has no single place"
+                return f"{cls.__qualname__} has {found}, and patches merge"
     return None

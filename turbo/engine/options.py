@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from turbo import defaults
+from turbo.adapters.reader import Reader
 from turbo.errors import TurboError
 from turbo.fusion.parameters import is_number
 from turbo.partition import Halves
@@ -40,6 +41,26 @@ def checked_momentum(momentum: object) -> float:
     if not (is_number(momentum) and 0 <= momentum < 1):  # type: ignore[operator]
         raise TurboError(f"momentum={momentum!r}: must be a number, at least 0 and below 1")
     return float(momentum)  # type: ignore[arg-type]
+
+
+def checked_cross_modal(ratio: object, readers: Sequence[Reader], tower: object) -> float:
+    """Share of the image tokens that merge after each of a text's layers."""
+    if not (is_number(ratio) and 0 <= ratio <= 0.5):  # type: ignore[operator]
+        raise TurboError(
+            f"cross_modal={ratio!r}: must be the share of image tokens that merge after each text layer, 0 to 0.5"
+        )
+    name = type(tower).__name__
+    if ratio and not readers:
+        raise TurboError(
+            f"cross_modal={ratio!r} cannot apply: turbo knows no text layers in {name} that attend to image tokens; "
+            "pass the whole model, not its vision tower, or leave it out"
+        )
+    if ratio and not any(reader.merges for reader in readers):
+        raise TurboError(
+            f"cross_modal={ratio!r} cannot apply to a {name}: it writes token after token, and each has to see the "
+            "same image tokens; leave it out"
+        )
+    return float(ratio)  # type: ignore[arg-type]
 
 
 def checked_calibrate(calibrate: object, speedup: float | None) -> int | None:

@@ -53,7 +53,7 @@ def match_tokens(
     Args:
         q: ``b h n e``.
         k: ``b h n e``.
-        query: ``b h 1 e``, whose attention is the semantic value.
+        query: ``b h m e``, whose attention, averaged over the m, is the semantic value.
         size: ``b n`` or None.
         before: ``b n``, A of the blocks before; None in the first one that merges.
         drop: tokens to merge.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from turbo.adapters.rotary import RotaryBlock
 from turbo.engine.acceleration import Acceleration, Flow
 from turbo.engine.clock import LEAST, take_turns
 from turbo.engine.install import require_one_device
@@ -58,10 +59,7 @@ def time_blocks(
     for depths in kinds:
         flops, chosen = acceleration.flops[depths[0]], [runners[depth] for depth in depths]
         jobs = [
-            *(
-                _Job("untouched", n, n, _each(chosen, _own_forward, _tokens(acceleration, images, n)))
-                for n in untouched
-            ),
+            *(_Job("untouched", n, n, _own_forwards(acceleration, chosen, images, n)) for n in untouched),
             *(_Job("merging", n, n - drop, _steps(alone, chosen, images, n, drop)) for n, drop in drops.items()),
             *(_Job("plain", n, n, _steps(alone, chosen, images, n, 0)) for n in plain),
         ]
@@ -81,12 +79,12 @@ def time_stack(acceleration: Acceleration, plan: Plan, images: int, *, budget: f
     trial = acceleration.copy()
     trial.adopt(Plan(plan.n, plan.counts))
     runners = block_runners(trial)
-    tokens = _tokens(acceleration, images, plan.n)
+    tokens, places = _tokens(acceleration, images, plan.n), _places(acceleration, plan.n)
 
-    def run(step: Callable[[BlockRunner, Tensor], Tensor]) -> None:
+    def run(step: Callable[..., Tensor]) -> None:
         x = tokens
         for runner in runners:
-            x = step(runner, x)
+            x = step(runner, x, places)
 
     calls = [lambda: run(_own_forward), lambda: run(_accelerated)]
     with _in_words(acceleration, plan.n):
@@ -158,56 +156,75 @@ class _Alone(Acceleration):
         self.left = flow
 
 
-def _own_forward(runner: BlockRunner, x: Tensor) -> Tensor:
+def _own_forward(runner: BlockRunner, x: Tensor, places: dict[str, Any]) -> Tensor:
     """The block's own forward, whatever is installed on the instance; what else it requires, a mask say, gets None."""
     _, _, *more = inspect.signature(runner.upstream).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = [p for p in more if p.default is p.empty]
-    args = [None for p in required if p.kind in positional]
-    kwargs = {p.name: None for p in required if p.kind is p.KEYWORD_ONLY}
-    output: Tensor = runner.upstream(runner.module, x, *args, **kwargs)
+    args = [None for p in required if p.kind is p.POSITIONAL_ONLY]
+    kwargs = {p.name: None for p in required if p.kind in named}
+    output: Tensor = runner.upstream(runner.module, x, *args, **(kwargs | places))
     return output
 
 
-def _accelerated(runner: BlockRunner, x: Tensor) -> Tensor:
-    output: Tensor = runner.forward(x)
+def _accelerated(runner: BlockRunner, x: Tensor, places: dict[str, Any]) -> Tensor:
+    output: Tensor = runner.forward(x, **places)
     return output
 
 
-def _each(runners: Sequence[BlockRunner], step: Callable[[BlockRunner, Tensor], Any], x: Tensor) -> Callable[[], Any]:
+def _each(
+    runners: Sequence[BlockRunner], step: Callable[..., Any], x: Tensor, places: dict[str, Any]
+) -> Callable[[], Any]:
     """One block's step per call, another block's each time: no block then finds its weights in cache."""
     calls = 0
 
     def call() -> Any:
         nonlocal calls
         calls += 1
-        return step(runners[calls % len(runners)], x)
+        return step(runners[calls % len(runners)], x, places)
 
     return call
+
+
+def _own_forwards(acceleration: Acceleration, runners: Sequence[BlockRunner], images: int, n: int) -> Callable[[], Any]:
+    return _each(runners, _own_forward, _tokens(acceleration, images, n), _places(acceleration, n))
 
 
 def _steps(alone: _Alone, runners: Sequence[BlockRunner], images: int, n: int, drop: int) -> Callable[[], Any]:
     """Turbo's step on n tokens of which two have merged before, if they can, as in all blocks but the first."""
     spare = min(1, most_mergeable(n + 1, alone.protected))
-    x = _tokens(alone, images, n + spare)
+    x, places = _tokens(alone, images, n + spare), _places(alone, n + spare)
     alone.given = Flow(runners[0].depth, (spare,) * len(alone.blocks), None, None, None)
     with _in_words(alone, n + spare):
-        runners[0].forward(x)
+        runners[0].forward(x, **places)
     flow = alone.left._replace(counts=(drop,) * len(alone.blocks))
 
-    def step(runner: BlockRunner, tokens: Tensor) -> Any:
+    def step(runner: BlockRunner, tokens: Tensor, places: dict[str, Any]) -> Any:
         alone.given = flow._replace(depth=runner.depth)
-        return runner.forward(tokens)
+        return runner.forward(tokens, **places)
 
-    return _each(runners, step, x[:, :n].contiguous())
+    return _each(runners, step, x[:, :n].contiguous(), places)
 
 
 def _tokens(acceleration: Acceleration, images: int, n: int) -> Tensor:
     """Random tokens ``b n d`` as the blocks take them; the random state is not asked."""
-    module = acceleration.blocks[0].module
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     x = torch.randn(images, n, acceleration.width, generator=torch.Generator().manual_seed(0))
-    return x.to(device_of(acceleration), like.dtype)
+    return x.to(device_of(acceleration), _dtype(acceleration))
+
+
+def _dtype(acceleration: Acceleration) -> torch.dtype:
+    parameters = acceleration.blocks[0].module.parameters()
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
+
+
+def _places(acceleration: Acceleration, n: int) -> dict[str, Any]:
+    """What rotary blocks get beside n tokens: places that turn nothing, which takes as long as any others."""
+    block = acceleration.blocks[0]
+    if not isinstance(block, RotaryBlock):
+        return {}
+    shape = (n - block.protected, acceleration.flops[0].metric_width)
+    cos = torch.ones(shape, dtype=_dtype(acceleration), device=device_of(acceleration))
+    return {block.argument: block.given(cos, torch.zeros_like(cos))}
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class AdapterCase:
         compiles: whether ``torch.compile(fullgraph=True)`` takes the untouched model.
         restores: whether its blocks are `RoundTrip`, whose tokens are restored after each part. None leaves it to the
             checks to find out, and those about the other kind say then that they do not apply.
+        options: further options of `turbo.accelerate`, in checks that leave it to the case how much merges.
         expected_failures: name of a check -> why it fails. Strict: one that passes is a failure.
 
     Examples:
@@ -70,6 +71,7 @@ class AdapterCase:
     pickles: bool = True
     compiles: bool = True
     restores: bool | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -136,7 +138,8 @@ class AdapterCase:
     @property
     def some(self) -> dict[str, Any]:
         """Options under which every block merges some tokens."""
-        return self.merging(RESTORED_SHARE) if self.round_trips else {"ratio": MERGED_SHARE}
+        share = self.merging(RESTORED_SHARE) if self.round_trips else {"ratio": MERGED_SHARE}
+        return {**share, **self.options}
 
     def merging(self, ratio: Any, **options: Any) -> dict[str, Any]:
         """Options under which every part of every round-trip block merges a share of its tokens."""

@@ -97,7 +97,7 @@ def check_maps_are_the_block(case: AdapterCase) -> None:
     blocks = list_blocks(case, model)
     calls = watch(case, model, blocks, case.make_inputs())
     for depth, (block, call) in enumerate(zip(blocks, calls, strict=True)):
-        found = compose(block, call.x, depth)
+        found = compose(block, call, depth)
         if differ(found, call.output):
             require_close(
                 found,

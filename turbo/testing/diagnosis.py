@@ -38,7 +38,7 @@ def _parts_left_out(block: ResidualBlock, upstream: list[str], call: Call, depth
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
     with torch.enable_grad(), _called_parts(block) as called:
-        found = feed_forward(block, attend(block, call.x, depth), depth)
+        found = feed_forward(block, attend(block, call, depth), depth)
     own = dict(block.module.named_parameters())
     used = _used(found, own)
     never: list[str] = []
@@ -73,7 +73,7 @@ def _used(found: Tensor, parameters: dict[str, nn.Parameter]) -> set[str]:
 def _wrong_half(block: ResidualBlock, upstream: dict[str, Tensor], call: Call, depth: int) -> str:
     """Which half differs. The first part that mlp() calls gets in the block itself what the first half returned."""
     for scale, advice in _scales(block, call.x):
-        if not differ(feed_forward(block, attend(block, call.x, depth, scale), depth), call.output):
+        if not differ(feed_forward(block, attend(block, call, depth, scale), depth), call.output):
             return f"with {advice}"
     with _called_parts(block) as called:
         feed_forward(block, call.x, depth)
@@ -81,7 +81,7 @@ def _wrong_half(block: ResidualBlock, upstream: dict[str, Tensor], call: Call, d
     if middle is None or middle.shape != call.x.shape:
         return "something is called in another order or place"
     halves = {
-        "attention": differ(attend(block, call.x, depth), middle),
+        "attention": differ(attend(block, call, depth), middle),
         "MLP": differ(feed_forward(block, middle, depth), call.output),
     }
     if sum(halves.values()) != 1:

@@ -14,7 +14,9 @@ from turbo.testing import (
     description,
     exactness,
     execution,
+    positions,
     preflight,
+    readers,
     round_trip,
     round_trip_description,
     strategy_contract,
@@ -33,9 +35,11 @@ StrategyCheck = Callable[[StrategyCase], None]
 ADAPTER_CHECKS: tuple[AdapterCheck, ...] = (
     preflight.check_description_is_usable,
     *description.CHECKS,
+    *positions.CHECKS,
     *round_trip_description.CHECKS,
     *exactness.CHECKS,
     *tokens.CHECKS,
+    *readers.CHECKS,
     *round_trip.CHECKS,
     *behaviour.CHECKS,
     *training.CHECKS,
@@ -72,7 +76,7 @@ MERGED_FOR_GOOD = frozenset(
         "check_refused_methods_refuse",
         "check_checkpointed_blocks_give_the_same_gradients",
         "check_own_checkpointing_gives_the_same_gradients",
-        *(check.__name__ for check in tokens.CHECKS),
+        *(check.__name__ for check in (*positions.CHECKS, *tokens.CHECKS, *readers.CHECKS)),
     }
 )
 RESTORED = frozenset(check.__name__ for check in (*round_trip_description.CHECKS, *round_trip.CHECKS))

@@ -50,7 +50,7 @@ def check_description_is_usable(case: AdapterCase) -> None:
             f"block 0 is called with {name}, a tensor {tuple(value.shape)}, that no map gets (a mask or a bias refers "
             "to single patches, which merge): this variant cannot be described, raise Unsupported in sites()"
         )
-    compose(blocks[0], calls[0].x, 0)
+    compose(blocks[0], calls[0], 0)
 
 
 def _require_maps_run(blocks: list[RoundTrip], calls: list[PartCall]) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from turbo.adapters import ResidualBlock, RoundTrip, Site
+from turbo.adapters import ResidualBlock, RotaryBlock, RoundTrip, Site
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import require
 from turbo.testing.results import NotApplicable
@@ -20,11 +20,12 @@ from turbo.testing.results import NotApplicable
 
 @dataclass
 class Call:
-    """One call of a block: the tokens it got, those it returned, and by name the other tensors it got."""
+    """One call of a block: the tokens it got and those it returned, its rotary positions, other tensors by name."""
 
     x: Tensor
     output: Tensor
     others: dict[str, Tensor]
+    positions: Any = None
 
 
 @dataclass
@@ -94,8 +95,9 @@ def list_modules(case: AdapterCase, model: nn.Module) -> list[nn.Module]:
     return modules
 
 
-def attend(block: ResidualBlock, x: Tensor, depth: int, scale: float | None = None) -> Tensor:
-    """The first half of a block as its maps describe it: ``b n d`` -> ``b n d``."""
+def attend(block: ResidualBlock, call: Call, depth: int, scale: float | None = None) -> Tensor:
+    """The first half of a block as its maps describe it, on the tokens of a call: ``b n d`` -> ``b n d``."""
+    x = call.x
     q, k, v = block.qkv(x)
     for name, part in (("q", q), ("k", k), ("v", v)):
         require(
@@ -103,6 +105,9 @@ def attend(block: ResidualBlock, x: Tensor, depth: int, scale: float | None = No
             f"qkv() of block {depth} returned {name} of shape {tuple(part.shape)} for tokens of shape "
             f"{tuple(x.shape)}: it must be b h n e; see turbo.adapters.split_heads",
         )
+    if isinstance(block, RotaryBlock):
+        require(call.positions is not None, f"block {depth} was called without {block.argument}, which brings places")
+        q, k = block.turn(q, k, block.places(call.positions, x.shape[1]))
     y = F.scaled_dot_product_attention(q, k, v, scale=block.scale if scale is None else scale)
     return _added("project", block.project(y.transpose(1, 2).flatten(2)), x, depth)
 
@@ -112,10 +117,10 @@ def feed_forward(block: ResidualBlock, x: Tensor, depth: int) -> Tensor:
     return _added("mlp", block.mlp(x), x, depth)
 
 
-def compose(block: ResidualBlock, x: Tensor, depth: int) -> Tensor:
+def compose(block: ResidualBlock, call: Call, depth: int) -> Tensor:
     """The whole block as its maps describe it, on a full sequence."""
     with torch.no_grad():
-        return feed_forward(block, attend(block, x, depth), depth)
+        return feed_forward(block, attend(block, call, depth), depth)
 
 
 def _added(name: str, found: Tensor, x: Tensor, depth: int) -> Tensor:
@@ -138,7 +143,7 @@ def watching(blocks: list[ResidualBlock]) -> Iterator[Watched]:
     watched = Watched()
     with ExitStack() as stack:
         for depth, block in enumerate(blocks):
-            handle = block.module.register_forward_hook(_noting(watched, depth, block.module), with_kwargs=True)
+            handle = block.module.register_forward_hook(_noting(watched, depth, block), with_kwargs=True)
             stack.callback(handle.remove)
         yield watched
 
@@ -152,15 +157,16 @@ def watch(case: AdapterCase, model: nn.Module, blocks: list[ResidualBlock], inpu
 
 def first_argument(module: nn.Module) -> str:
     """Name of the argument by which a module gets its tokens, whether it is accelerated or not."""
-    return next(iter(_parameters(module)))
+    return next(iter(parameters(module)))
 
 
-def _parameters(module: nn.Module) -> list[str]:
+def parameters(module: nn.Module) -> list[str]:
+    """Names of the arguments of a module's forward, whether it is accelerated or not."""
     return list(inspect.signature(type(module).forward.__get__(module)).parameters)
 
 
-def _noting(watched: Watched, depth: int, module: nn.Module) -> Any:
-    names = _parameters(module)
+def _noting(watched: Watched, depth: int, block: ResidualBlock) -> Any:
+    names = parameters(block.module)
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -172,7 +178,16 @@ def _noting(watched: Watched, depth: int, module: nn.Module) -> Any:
                 f"{kind} {verb} {shape_of(value)}: it must be tokens, b n d, and nothing else (a block that returns a "
                 "tuple cannot be described: raise Unsupported in sites())",
             )
-        others = {name: value for name, value in given.items() if isinstance(value, Tensor) and value.ndim > 0}
-        watched.calls.setdefault(depth, []).append(Call(x.detach(), output.detach(), others))
+        positions = given.pop(block.argument, None) if isinstance(block, RotaryBlock) else None
+        others = {name: tensor for name, value in given.items() if (tensor := _tensor_in(value)) is not None}
+        watched.calls.setdefault(depth, []).append(Call(x.detach(), output.detach(), others, positions))
 
     return note
+
+
+def _tensor_in(value: Any) -> Tensor | None:
+    """A tensor, or the first one of several; scalars refer to no patch."""
+    if isinstance(value, Tensor):
+        return value if value.ndim else None
+    parts = map(_tensor_in, value) if isinstance(value, list | tuple) else ()
+    return next((part for part in parts if part is not None), None)

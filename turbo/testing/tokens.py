@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import turbo
-from turbo.adapters import Restore
+from turbo.adapters import Restore, RotaryBlock
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import require, require_close, require_equal
-from turbo.testing.probe import first_argument, list_blocks, list_sites, watch, watching
+from turbo.testing.probe import first_argument, list_blocks, list_sites, parameters, watch, watching
 from turbo.testing.results import NotApplicable
 
 
@@ -140,6 +142,7 @@ def check_restored_outputs_have_every_token(case: AdapterCase) -> None:
 
 def check_merged_duplicates_change_nothing(case: AdapterCase) -> None:
     """Where the tokens that merge are exact copies of each other, the output is the untouched one up to rounding."""
+    # With rotary positions, copies are in the same place.
     model = case.make_model()
     blocks = list_blocks(case, model)
     protected = blocks[0].protected
@@ -147,7 +150,12 @@ def check_merged_duplicates_change_nothing(case: AdapterCase) -> None:
     drop = (n - protected) // 4  # half of the pairs: were all of them merged, a mean over the tokens would not notice
     require(drop, f"the sample model has only {n} tokens, too few pairs of them: give the case a larger image")
     first = blocks[0].module
-    first.register_forward_pre_hook(_Duplicate(protected, first_argument(first)), with_kwargs=True)
+    twice = _Duplicate(first_argument(first), partial(make_copies, protected))
+    first.register_forward_pre_hook(twice, with_kwargs=True)
+    for block in blocks:
+        if isinstance(block, RotaryBlock):
+            together = _Duplicate(block.argument, partial(_copied_places, block))
+            block.module.register_forward_pre_hook(together, with_kwargs=True)
     untouched = case.run(model)
     case.accelerate(model, "tome", drop=[drop] + [0] * (len(blocks) - 1))
     require_close(
@@ -160,18 +168,32 @@ def check_merged_duplicates_change_nothing(case: AdapterCase) -> None:
 
 
 class _Duplicate:
-    """A hook that makes every second unprotected token a copy of the one before it, its partner in a merge."""
+    """A hook that has one argument of a block replaced."""
 
-    def __init__(self, protected: int, argument: str) -> None:
-        self.protected = protected
+    def __init__(self, argument: str, change: Callable[[Any], Any]) -> None:
         self.argument = argument
+        self.change = change
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        x = (args[0] if args else kwargs[self.argument]).clone()
-        patches = x[:, self.protected :]
-        copies = patches.shape[1] // 2 * 2
-        patches[:, 1:copies:2] = patches[:, 0:copies:2]
-        return ((x, *args[1:]), kwargs) if args else (args, kwargs | {self.argument: x})
+        if self.argument in kwargs:
+            return args, kwargs | {self.argument: self.change(kwargs[self.argument])}
+        index = parameters(module).index(self.argument)
+        return (*args[:index], self.change(args[index]), *args[index + 1 :]), kwargs
+
+
+def make_copies(protected: int, x: Tensor) -> Tensor:
+    """Every second unprotected token of ``b n c`` a copy of the one before it, its partner in a merge."""
+    x = x.clone()
+    patches = x[..., protected:, :]
+    last = patches.shape[-2] // 2 * 2
+    patches[..., 1:last:2, :] = patches[..., 0:last:2, :]
+    return x
+
+
+def _copied_places(block: RotaryBlock, given: Any) -> Any:
+    """The argument by which every second patch is where the one before it is."""
+    cos, sin = block.turns(given)
+    return block.given(make_copies(0, cos), make_copies(0, sin))
 
 
 CHECKS = (

@@ -80,7 +80,8 @@ def _gradients(case: AdapterCase, model: Any) -> dict[str, Tensor]:
     with torch.enable_grad():
         torch.autograd.backward(case.run(model, gradients=True).float().square().mean())
     inner = ((name.replace(".inner.", "."), p.grad) for name, p in model.named_parameters())
-    return {name: gradient.clone() for name, gradient in inner if gradient is not None}
+    # A table of no register tokens, say, is empty.
+    return {name: gradient.clone() for name, gradient in inner if gradient is not None and gradient.numel()}
 
 
 class _Checkpointed(nn.Module):

@@ -8,7 +8,7 @@ import torch
 
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.step import PROBE
-from turbo.engine.runners import runner_of
+from turbo.engine.runner import runner_of
 from turbo.errors import TurboError
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from turbo.adapters.round_trip import Denoiser, PartName
 from turbo.engine.round_trip.generation import Generation
 from turbo.engine.round_trip.scores import BlockScores, add_text_value, score_tokens
-from turbo.engine.runners import Runner
+from turbo.engine.runner import Runner
 from turbo.engine.trace import PartTrace
 from turbo.errors import TurboError
 from turbo.merging import merge, unmerge
