@@ -13,7 +13,12 @@ from turbo.evaluation.tasks.inputs import Inputs, load_inputs
 from turbo.evaluation.tasks.outcome import Outcome
 from turbo.models import LoadedModel, load_model
 
-SPECS = {"captioning": "blip-scenes", "vqa": "blip-vqa-scenes", "retrieval": "clip-scenes"}
+SPECS = {
+    "captioning": "blip-scenes",
+    "vqa": "blip-vqa-scenes",
+    "matching": "blip-itm-scenes",
+    "retrieval": "clip-scenes",
+}
 
 
 @cache

@@ -17,6 +17,7 @@ from turbo.evaluation.data import sources
 from turbo.evaluation.data.images import images_of_arrays, images_of_files, read_image
 from turbo.evaluation.metrics.vqa_accuracy import vqa_accuracy
 from turbo.zoo.captioned import KINDS
+from turbo.zoo.pairs import MATCHED, MISMATCHES
 from turbo.zoo.questions import KINDS_OF_QUESTION
 from turbo.zoo.scenes import draw_scenes
 
@@ -84,6 +85,20 @@ def test_a_question_is_about_its_scene():
     assert len(asked) > 5
     for caption, question, colour in asked:
         assert f"{colour} {question.split()[-1]}" in caption
+
+
+def test_pairs_of_scenes_and_texts():
+    plain, busy = load_data("scenes", "matching", limit=30, seed=2)
+    assert isinstance(plain, Questions)
+    captions = draw_scenes("test", 30, 2, "plain").captions()
+    answers = [
+        ("yes" if text == captions[row] else "no",) for row, text in zip(plain.image_of, plain.questions, strict=True)
+    ]
+    assert plain.answers == tuple(answers)
+    assert answers.count(("yes",)) == answers.count(("no",)) == 30
+    assert set(plain.kinds) <= {MATCHED, *MISMATCHES}
+    assert busy.questions == plain.questions
+    assert load_data("scenes:plain", "matching", limit=30, seed=3)[0].questions != plain.questions
 
 
 def test_captions_for_retrieval_all_differ():

@@ -35,6 +35,8 @@ from turbo.models import LoadedModel, load_model
         ("blip-scenes", "coco:x", None, "captioning"),
         ("blip-vqa-scenes", "scenes:plain", None, "vqa"),
         ("blip-vqa-scenes", "vqav2:x", None, "vqa"),
+        ("blip-itm-scenes", "scenes", None, "matching"),
+        ("blip-itm-scenes", "coco:x", None, "retrieval"),
         ("clip-scenes", "scenes", None, "retrieval"),
         ("clip-scenes", "scenes", "classification", "classification"),
         ("clip-scenes", "flickr30k:x", None, "retrieval"),
@@ -225,7 +227,7 @@ def test_a_prompt_is_given_and_not_judged():
 
 
 def test_the_batch_changes_nothing():
-    for task in ("captioning", "vqa", "retrieval"):
+    for task in ("captioning", "vqa", "matching", "retrieval"):
         one, other = outcome(task, batch=3), outcome(task, batch=8)
         assert one.predictions == other.predictions
         for metric, values in one.per_example.items():
@@ -283,6 +285,39 @@ def test_the_likelihood_is_of_the_answer_that_most_people_gave():
     assert asked.rights[0] == "blue"
 
 
+# Matching
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_matching_is_the_models_own_score_of_one_pair_at_a_time(accelerated: bool):
+    itm, data, both = model("blip-itm-scenes").model, scenes("matching"), inputs("blip-itm-scenes")
+    assert len({len(text.split()) for text in data.questions}) > 1  # so that there is padding
+    with turbo.accelerated(itm, drop=20 if accelerated else 0), torch.inference_mode():
+        found = outcome("matching", batch=5)
+        own = [
+            itm(pixel_values=both.images([data.images[row]]), **both.texts([text])).itm_score[0]
+            for row, text in zip(data.image_of, data.questions, strict=True)
+        ]
+        together = job("matching").call(16)().itm_score
+    assert torch.allclose(together, torch.stack(own), atol=1e-3)
+    rights = torch.tensor([answers == ("yes",) for answers in data.answers]).long()
+    assert rights.sum() == 8
+    nll = functional.cross_entropy(torch.stack(own), rights, reduction="none")
+    assert np.allclose(found.per_example["nll"], nll, atol=1e-3)
+    assert found.predictions == [("no", "yes")[int(score.argmax())] for score in own]
+    right = [float(given == people[0]) for given, people in zip(found.predictions, data.answers, strict=True)]
+    assert found.per_example["accuracy"] == right
+    for kind in set(data.kinds):
+        mine = [each for each, its in zip(right, data.kinds, strict=True) if its == kind]
+        assert found.metrics[f"accuracy_{kind}"] == pytest.approx(np.mean(mine))
+
+
+def test_answers_that_are_neither_yes_nor_no():
+    data = replace(scenes("matching"), answers=(("maybe",), *scenes("matching").answers[1:]))
+    with pytest.raises(TurboError, match=r"has the answers \('maybe',\): for matching there is one, yes or no"):
+        make_job("matching", model("blip-itm-scenes"), inputs("blip-itm-scenes"), data)
+
+
 # Retrieval and classification
 
 
@@ -337,7 +372,7 @@ def test_blips_retrieval_head():
     text = {**small, "vocab_size": 50, "encoder_hidden_size": 32}
     config = BlipConfig(text_config=text, vision_config={**small, "image_size": 32, "patch_size": 8})
     blip = BlipForImageTextRetrieval(config).eval()
-    assert tasks_of(blip) == ("retrieval", "classification")
+    assert tasks_of(blip) == ("matching", "retrieval", "classification")
     pixels, made = torch.randn(3, 3, 32, 32), {"input_ids": torch.tensor([[1, 2, 3], [3, 2, 1]])}
     with torch.inference_mode():
         own = blip(pixel_values=pixels, **made, use_itm_head=False).itm_score

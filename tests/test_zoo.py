@@ -15,6 +15,7 @@ from turbo import zoo
 from turbo.zoo import captioned
 from turbo.zoo.judge import SceneFeatures
 from turbo.zoo.paint import GROUNDS
+from turbo.zoo.pairs import matching_pairs
 from turbo.zoo.questions import ask
 from turbo.zoo.scans import split_indices
 
@@ -91,6 +92,24 @@ def test_scenes_find_their_captions(ground):
         assert right() >= 0.92
 
 
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_texts_are_told_from_those_that_do_not_match(ground):
+    """By the model's own call, with padded texts; the text is read, and the image looked at."""
+    model, scenes = zoo.load("blip-itm-scenes"), zoo.draw_scenes("test", 60, seed=24, ground=ground)
+    tokenizer = AutoProcessor.from_pretrained(zoo.folder("blip-itm-scenes")).tokenizer
+    pairs = matching_pairs(scenes, seed=0)
+    texts = tokenizer([pair.text for pair in pairs], padding=True, return_tensors="pt", return_token_type_ids=False)
+    rows = np.array([pair.row for pair in pairs])
+
+    def right(rows) -> float:
+        with torch.inference_mode():
+            scores = model(pixel_values=zoo.preprocess(scenes.images[rows]), **texts).itm_score
+        return float(np.mean([bool(best) == pair.matches for best, pair in zip(scores.argmax(1), pairs, strict=True)]))
+
+    assert right(rows) >= 0.88
+    assert right(np.roll(rows, 10)) < 0.6
+
+
 def test_splits_are_disjoint_and_whole():
     parts = [set(split_indices(name)) for name in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [1197, 200, 400]
@@ -122,6 +141,7 @@ def test_unknown_names():
         ("clip-scenes", 5_000_000, MODEL | TEXTS),
         ("blip-scenes", 5_000_000, MODEL | TEXTS | {"generation_config.json"}),
         ("blip-vqa-scenes", 5_000_000, MODEL | TEXTS | {"generation_config.json"}),
+        ("blip-itm-scenes", 5_000_000, MODEL | TEXTS),
         ("scene-judge", 1_000_000, MODEL),
         ("t2i-scenes", 5_000_000, {"README.md", "model_index.json", "unet", "text_encoder", "tokenizer", "scheduler"}),
     ],

@@ -17,6 +17,7 @@ from turbo.evaluation.settings import UNTOUCHED
 COLUMNS = {
     "captioning": ("nll", "cider", "bleu4", "exact", "digit", "small"),
     "vqa": ("nll", "accuracy"),
+    "matching": ("nll", "accuracy"),
     "retrieval": ("nll", "mean_r1", "image_to_text_r1", "text_to_image_r1"),
     "classification": ("nll", "top1"),
 }

@@ -39,6 +39,11 @@ ABOUT: dict[str, tuple[tuple[Task, ...], str, str]] = {
         "answers questions about scenes with one word",
         "the answer's negative log-likelihood, starting from blip-scenes' tower and decoder",
     ),
+    "blip-itm-scenes": (
+        ("matching", "retrieval"),
+        'tells whether a text matches a scene, but not "left of" from "above"',
+        "cross-entropy of the matching head and a contrastive loss, on the tower of blip-vqa-scenes as it is",
+    ),
 }
 
 

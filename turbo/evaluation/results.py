@@ -28,6 +28,7 @@ _OPTIONS = (
     "metric",
     "semantic_units",
     "momentum",
+    "cross_modal",
 )
 
 

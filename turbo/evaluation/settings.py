@@ -13,7 +13,11 @@ from turbo.errors import TurboError
 
 UNTOUCHED = "untouched"
 AMOUNTS = ("drop", "ratio", "speedup")
-_UNNAMED = {"threshold": 0, "min_tokens": 0}  # they ask for nothing; defaults may change, so all else is named
+_UNNAMED = {
+    "threshold": 0,
+    "min_tokens": 0,
+    "cross_modal": 0,
+}  # they ask for nothing; defaults may change, so all else is named
 _SHORT = {"semantic_units": "units"}
 _LONGEST = 150  # letters of a file's name
 

@@ -18,6 +18,7 @@ from turbo.zoo.scenes import Scenes, draw_scenes
 if TYPE_CHECKING:
     from transformers import (
         BlipForConditionalGeneration,
+        BlipForImageTextRetrieval,
         BlipForQuestionAnswering,
         CLIPModel,
         ViTForImageClassification,
@@ -43,6 +44,7 @@ _CLASSES = {
     "clip-scenes": "CLIPModel",
     "blip-scenes": "BlipForConditionalGeneration",
     "blip-vqa-scenes": "BlipForQuestionAnswering",
+    "blip-itm-scenes": "BlipForImageTextRetrieval",
 }
 NAMES: tuple[str, ...] = (*_CLASSES, "t2i-scenes", "scene-judge")
 
@@ -71,6 +73,8 @@ def load(name: Literal["blip-scenes"]) -> BlipForConditionalGeneration: ...
 @overload
 def load(name: Literal["blip-vqa-scenes"]) -> BlipForQuestionAnswering: ...
 @overload
+def load(name: Literal["blip-itm-scenes"]) -> BlipForImageTextRetrieval: ...
+@overload
 def load(name: Literal["t2i-scenes"]) -> PixelDiffusionPipeline: ...
 @overload
 def load(name: Literal["scene-judge"]) -> SceneJudge: ...
@@ -82,8 +86,8 @@ def load(name: str = "vit-digits") -> Any:
     Args:
         name: one of `NAMES`. "vit-digits" names the digit in scenes such as those of `digit_scenes`. "clip-scenes",
             "blip-scenes" and "blip-vqa-scenes" find, caption and answer questions about scenes such as those of
-            `draw_scenes`. "t2i-scenes" is a diffusers pipeline that draws captions such as those of
-            `captioned_scenes`; "scene-judge" says what such an image shows.
+            `draw_scenes`; "blip-itm-scenes" tells whether a text matches one. "t2i-scenes" is a diffusers pipeline that
+            draws captions such as those of `captioned_scenes`; "scene-judge" says what such an image shows.
 
     Returns:
         The model in evaluation mode and float32, on the CPU. `transformers.AutoProcessor.from_pretrained(folder(name))`

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from turbo.zoo.scenes import Scenes
-from turbo.zoo.words import COLOURS, COUNTS, DIGITS, KINDS, SHAPES, SIZES
+from turbo.zoo.scenes import Scenes, Thing
+from turbo.zoo.words import COLOURS, COUNTS, DIGITS, KINDS, SHAPES
 
 Asked = tuple[str, str]  # a question and its answer
-Thing = tuple[str, str, str]  # size, colour and kind of an object
 BESIDE = (("left of", "right of"), ("above", "below"))  # for each of RELATIONS: of the first object, of the second
 
 
@@ -51,10 +50,7 @@ def ask(scenes: Scenes, seed: int, per_scene: int = 2) -> list[Question]:
     rng = np.random.default_rng([seed, 1])
     found = []
     for row in range(len(scenes)):
-        things = [
-            (SIZES[scenes.size[row, i]], COLOURS[scenes.colour[row, i]], KINDS[scenes.kind[row, i]])
-            for i in range(scenes.count(row))
-        ]
+        things = scenes.things(row)
         asked = 0
         for kind in rng.permutation(KINDS_OF_QUESTION):
             if asked < per_scene and (possible := _MAKERS[kind](things, int(scenes.relation[row]), rng)):

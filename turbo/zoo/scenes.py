@@ -33,6 +33,7 @@ from turbo.zoo.paint import (
 from turbo.zoo.scans import SPLITS, Split, split_indices
 from turbo.zoo.words import COLOURS, KINDS, NONE, SIZES
 
+Thing = tuple[str, str, str]  # size, colour and kind of an object
 SIDE, PATCH = 112, 8  # pixels
 GRID = SIDE // PATCH
 OBJECTS = 3  # at most
@@ -77,11 +78,14 @@ class Scenes:
         return [self._caption(row) for row in range(len(self))]
 
     def _caption(self, row: int) -> str:
-        objects = [
-            f"a {SIZES[self.size[row, slot]]} {COLOURS[self.colour[row, slot]]} {KINDS[self.kind[row, slot]]}"
+        return describe(self.things(row), int(self.relation[row]))
+
+    def things(self, row: int) -> list[Thing]:
+        """Names a scene's objects, in the caption's order."""
+        return [
+            (SIZES[self.size[row, slot]], COLOURS[self.colour[row, slot]], KINDS[self.kind[row, slot]])
             for slot in range(self.count(row))
         ]
-        return f" {RELATIONS[self.relation[row]]} ".join(objects)
 
     def count(self, row: int) -> int:
         """Counts a scene's objects."""
@@ -96,6 +100,11 @@ class Scenes:
             inside = (axis >= first) & (axis < first + many) & (self.kind[:, slot] != NONE)[:, None, None]
             found[inside[:, 0, :, None] & inside[:, 1, None, :]] = slot
         return found
+
+
+def describe(things: list[Thing], relation: int) -> str:
+    """Says in words what stands in a row or in a column; the relation is an index into `RELATIONS`."""
+    return f" {RELATIONS[relation]} ".join(f"a {size} {colour} {kind}" for size, colour, kind in things)
 
 
 def draw_scenes(

@@ -1,4 +1,4 @@
-"""The zoo's scenes as data: captions, questions, retrieval and classes, on either ground."""
+"""The zoo's scenes as data: captions, questions, pairs, retrieval and classes, on either ground."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from turbo.evaluation.data import Captions, Labelled, Questions
 from turbo.evaluation.data.images import images_of_arrays
 from turbo.evaluation.metrics.attributes import SceneAttributes
 from turbo.zoo.paint import Ground
+from turbo.zoo.pairs import matching_pairs
 from turbo.zoo.questions import ask
 from turbo.zoo.scans import Split
 from turbo.zoo.scenes import Scenes, draw_scenes
@@ -90,6 +91,33 @@ def scene_questions(ground: Ground, split: Split, count: int, seed: int) -> Ques
         questions=tuple(texts),
         answers=tuple((answer,) for answer in answers),
         kinds=tuple(kinds),
+    )
+
+
+def scene_pairs(ground: Ground, split: Split, count: int, seed: int) -> Questions:
+    """Scenes with two texts each, "yes" to its caption and "no" to one with something wrong.
+
+    Args:
+        ground: as for `scene_captions`.
+        split: as for `scene_captions`.
+        count: scenes.
+        seed: of the drawing and the texts.
+
+    Returns:
+        The texts as questions, scene by scene, by kind of what is wrong.
+
+    Raises:
+        TurboError: as for `scene_captions`.
+    """
+    scenes = draw_scenes(split, count, seed, ground)
+    pairs = matching_pairs(scenes, seed)
+    return Questions(
+        f"{_name(ground, split, seed)} matching",
+        images_of_arrays(scenes.images),
+        image_of=tuple(pair.row for pair in pairs),
+        questions=tuple(pair.text for pair in pairs),
+        answers=tuple(("yes" if pair.matches else "no",) for pair in pairs),
+        kinds=tuple(pair.kind for pair in pairs),
     )
 
 

@@ -13,12 +13,12 @@ from turbo.evaluation.data.coco import load_coco
 from turbo.evaluation.data.digits import labelled_digits
 from turbo.evaluation.data.flickr30k import load_flickr30k
 from turbo.evaluation.data.imagenet import load_imagenet
-from turbo.evaluation.data.scenes import scene_captions, scene_classes, scene_questions, scene_retrieval
+from turbo.evaluation.data.scenes import scene_captions, scene_classes, scene_pairs, scene_questions, scene_retrieval
 from turbo.evaluation.data.vqav2 import load_vqav2
 from turbo.zoo.paint import GROUNDS, Ground
 from turbo.zoo.scans import Split
 
-Task = Literal["captioning", "vqa", "retrieval", "classification"]
+Task = Literal["captioning", "vqa", "matching", "retrieval", "classification"]
 TASKS: tuple[Task, ...] = get_args(Task)
 SCENES = 1000  # of the zoo, where no limit says how many
 
@@ -46,6 +46,7 @@ SOURCES: dict[str, Drawn | Kept] = {
         {
             "captioning": scene_captions,
             "vqa": scene_questions,
+            "matching": scene_pairs,
             "retrieval": scene_retrieval,
             "classification": scene_classes,
         }
@@ -67,7 +68,8 @@ def load_data(
         spec: "scenes" or "digits", the zoo's, on both grounds; "scenes:plain", "scenes:distractors" and the same of
             digits, on one; "coco:FOLDER", "flickr30k:FOLDER", "vqav2:FOLDER" or "imagenet:FOLDER", a published data
             set in its published layout (`SOURCES` has their layouts).
-        task: "captioning" or "retrieval" gives `Captions`, "vqa" `Questions`, "classification" `Labelled`.
+        task: "captioning" or "retrieval" gives `Captions`, "vqa" or "matching" `Questions`, "classification"
+            `Labelled`.
         split: "test", "validation" (or "val") or "train"; for COCO also "restval". VQA v2 and ImageNet publish no
             answers to their test parts: results are reported on "validation".
         limit: of the zoo, how many scenes are drawn (`SCENES` without it); of a folder, how many examples (questions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,14 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from turbo.evaluation.data import Questions
 from turbo.evaluation.metrics.vqa_accuracy import vqa_accuracy
+from turbo.evaluation.tasks.asked import Asked
 from turbo.evaluation.tasks.blip_text import decoder_texts, negative_log_likelihood, require_length, write
-from turbo.evaluation.tasks.job import Job
 from turbo.evaluation.tasks.outcome import Outcome
 
 
-class Answering(Job[Questions]):
+class Answering(Asked):
     """Answers to questions about images.
 
     - ``accuracy``: VQA's, of the answers that the decoder writes; ``accuracy_KIND`` over the questions of a kind.
@@ -35,19 +33,13 @@ class Answering(Job[Questions]):
         super().__init__(*arguments)
         self.rights = [Counter(answers).most_common(1)[0][0] for answers in self.data.answers]
 
-    @property
-    def examples(self) -> int:
-        """Questions."""
-        return len(self.data.questions)
-
     def outcome(self, on_batch: Callable[[], None] = lambda: None) -> Outcome:
         """Run the model as it is now on all questions."""
         nll, answers = [0.0] * self.examples, [""] * self.examples
         for rows in self.rows(on_batch):
-            shown = sorted({self.data.image_of[row] for row in rows})
-            states = self.model.vision_model(self.pixels.take(shown)).last_hidden_state
+            states, place = self.look(rows)
             for some, ids in self._by_length(rows):
-                each = [shown.index(self.data.image_of[row]) for row in some]
+                each = [place[row - rows.start] for row in some]
                 read = self.model.text_encoder(input_ids=ids, encoder_hidden_states=states[each]).last_hidden_state
                 for row, loss in zip(some, self._likelihood(read, some), strict=True):
                     nll[row] = loss
@@ -58,10 +50,7 @@ class Answering(Job[Questions]):
         if not self.decoding.generate:
             return Outcome(per_example)
         right = [vqa_accuracy(answer, people) for answer, people in zip(answers, self.data.answers, strict=True)]
-        per_example["accuracy"] = right
-        for kind in sorted(set(self.data.kinds)):
-            pairs = zip(right, self.data.kinds, strict=True)
-            per_example[f"accuracy_{kind}"] = [each if its == kind else math.nan for each, its in pairs]
+        per_example |= {"accuracy": right, **self.by_kind("accuracy", right)}
         return Outcome(per_example, predictions=answers)
 
     def call(self, count: int) -> Callable[[], object] | None:

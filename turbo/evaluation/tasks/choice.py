@@ -15,11 +15,13 @@ from turbo.evaluation.tasks.embeddings import embeds_both
 from turbo.evaluation.tasks.finding import Finding
 from turbo.evaluation.tasks.inputs import Inputs
 from turbo.evaluation.tasks.job import Decoding, Job
+from turbo.evaluation.tasks.matching import Matching
 from turbo.models import LoadedModel
 
 JOBS: Mapping[Task, type[Job[Any]]] = {
     "captioning": Captioning,
     "vqa": Answering,
+    "matching": Matching,
     "retrieval": Finding,
     "classification": Classifying,
 }
@@ -27,9 +29,9 @@ WRITING: tuple[Task, ...] = ("captioning", "vqa")
 """Tasks in which a model writes texts, so that a `Decoding` means something."""
 
 _MODELS = (
-    "BlipForConditionalGeneration (captioning), BlipForQuestionAnswering (vqa), CLIP of transformers or open_clip and "
-    "BlipForImageTextRetrieval (retrieval, classification), ...ForImageClassification and timm's classifiers "
-    "(classification)"
+    "BlipForConditionalGeneration (captioning), BlipForQuestionAnswering (vqa), "
+    "BlipForImageTextRetrieval (matching, retrieval, classification), CLIP of transformers or open_clip (retrieval, "
+    "classification), ...ForImageClassification and timm's classifiers (classification)"
 )
 
 
@@ -46,6 +48,8 @@ def tasks_of(model: Any) -> tuple[Task, ...]:
         return ("captioning",)
     if "BlipForQuestionAnswering" in classes:
         return ("vqa",)
+    if "BlipForImageTextRetrieval" in classes:
+        return "matching", "retrieval", "classification"
     if embeds_both(model):
         return "retrieval", "classification"
     library = type(model).__module__.partition(".")[0]
