@@ -6,7 +6,7 @@ None of these is an option of the library; each stands or falls by what is measu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from turbo.attention import proportional_attention
-from turbo.engine.trace import recording
 from turbo.fusion import Candidates, Strategy
 
 
@@ -86,31 +85,4 @@ def no_sizes(model: Any) -> Iterator[None]:
         return proportional_attention(query, key, value, **options)
 
     with patch("turbo.engine.runners.proportional_attention", plain):
-        yield
-
-
-@contextmanager
-def sized_cross_attention(model: Any) -> Iterator[None]:
-    """Text that attends to merged tokens as to all their patches: log s in the cross-attention of BLIP's text side.
-
-    The model must be accelerated already.
-    """
-    text = model.text_encoder if hasattr(model, "text_encoder") else model.text_decoder.bert
-    with recording(model) as trace, ExitStack() as stack:
-
-        def biased(upstream: Any) -> Any:
-            def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-                if kwargs.get("encoder_hidden_states") is not None:
-                    size = trace.blocks[-1].size
-                    bias = size.log()[:, None, None, :]
-                    if len(bias) != len(hidden_states):  # several questions about an image, or several beams
-                        raise ValueError("one text for each image, please")
-                    kwargs["encoder_attention_mask"] = bias
-                return upstream(hidden_states, *args, **kwargs)
-
-            return forward
-
-        for layer in text.encoder.layer:
-            attention = layer.crossattention.self
-            stack.enter_context(patch.object(attention, "forward", biased(attention.forward)))
         yield

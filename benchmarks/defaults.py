@@ -52,7 +52,8 @@ def measure(job: Job[Any], setting: Setting | None) -> dict[str, list[float]]:
     """The values of each example in a setting; None is the untouched model."""
     with torch.inference_mode(), ExitStack() as stack:
         if setting is not None:
-            model = stack.enter_context(turbo.accelerated(job.model, **setting.options))
+            part = job.model if setting.whole else job.model.vision_model
+            model = stack.enter_context(turbo.accelerated(part, **setting.options))
             if setting.change is not None:
                 stack.enter_context(setting.change(model))
         return {name: list(values) for name, values in job.outcome().per_example.items()}

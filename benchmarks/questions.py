@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ablations import Blended, BothEnds, PerPatch, Tempered, no_sizes, sized_cross_attention
+from ablations import Blended, BothEnds, PerPatch, Tempered, no_sizes
 
 from turbo.fusion import S1, S2, S3, S4, Attention, Bound, Distortion, Random, ToMe, Ward
 
@@ -49,6 +49,8 @@ class Setting:
         options: of `turbo.accelerate`.
         against: name of the setting of the same question that it is compared with.
         change: a context in which the accelerated model runs.
+        whole: whether a text model that attends to the image is told what merged; if not, as in all questions about
+            the vision tower, each token counts once there.
     """
 
     question: str
@@ -56,11 +58,13 @@ class Setting:
     options: dict[str, Any] = field(hash=False)
     against: str
     change: Callable[[Any], Any] | None = None
+    whole: bool = False
 
     @property
     def key(self) -> str:
         """What its file is called: equal settings of two questions share it."""
         change = [] if self.change is None else [self.change.__name__]
+        change += ["sized text"] * self.whole
         chosen = [f"{name}={value}" for name, value in self.options.items() if FIXED.get(name) != value]
         return " ".join([*chosen, *change]).replace("/", "-")
 
@@ -126,7 +130,7 @@ def _details(model: str, amount: float) -> Iterator[Setting]:
     if model == "blip-scenes":
         question = "log s in the text's cross-attention, s1"
         yield _setting(question, "without", "without", amount, s1)
-        yield _setting(question, "with", "without", amount, s1, change=sized_cross_attention)
+        yield replace(_setting(question, "with", "without", amount, s1), whole=True)
 
 
 def _setting(

@@ -37,7 +37,7 @@ def candidates() -> Candidates:
 
 def meaning(setting):
     """All that a setting does to a model."""
-    return repr(sorted(setting.options.items())), setting.change
+    return repr(sorted(setting.options.items())), setting.change, setting.whole
 
 
 # Settings
