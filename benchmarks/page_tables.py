@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cross_modal_tables import cross_modal_quality, cross_modal_time
 from defaults_tables import bars, measured, question
+from guidance_tables import made_by, sink_sources, sinks, sources
 from headline_table import headline
 from markdown_tables import escaped, pipe_table
 from rich.table import Table
@@ -25,6 +27,9 @@ MADE_BY = {
     "defaults-test": "python benchmarks/defaults.py --split test",
     "table1": "turbo reproduce table1",
     "table2": "turbo reproduce table2",
+    "cross-modal": "python benchmarks/cross_modal.py",
+    "semantic-sources": "python benchmarks/semantic_sources.py",
+    "attention-sinks": "python benchmarks/attention_sinks.py",
     "attention-cpu": "python benchmarks/attention_cpu.py",
     "merging-share": "python benchmarks/merging_share.py",
     **{f"speed-{case}": f"python benchmarks/speed.py {case}" for case in CASES},
@@ -89,6 +94,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "merging_share": merging_share,
     "attention_cpu": attention_cpu,
     "headline": headline,
+    "cross_modal_quality": cross_modal_quality,
+    "cross_modal_time": cross_modal_time,
+    "sources": sources,
+    "sink_sources": sink_sources,
+    "sinks": sinks,
+    "made_by": made_by,
 }
 
 
