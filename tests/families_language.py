@@ -17,8 +17,6 @@ SEVERAL_CROPS = {"compiles": False, "independent_batch": False}
 PROMPT = {"input_ids": "prompt", "pixel_values": "pixel_values"}
 DENSE = {"projection_dim": 48, "reduce_dim": 16, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32}
 
-"""A text model attends to merged tokens, each once whatever its size; the adapter leaves them merged on purpose."""
-
 
 def _clip(name: str) -> Callable[[], torch.nn.Module]:
     return composite(name, "CLIPConfig", projection_dim=32, num_labels=5)

@@ -137,11 +137,92 @@ def test_image_tokens_from_elsewhere_are_warned_about_and_count_once():
 def test_sizes_are_forgotten_with_the_tokens():
     model = _model("blip-vqa")
     states = model.vision_model(_images()["pixel_values"]).last_hidden_state
-    known = find_acceleration(model).readings.sizes.known
-    assert len(known) == 1
+    readings = find_acceleration(model).readings
+    assert len(readings.outputs.all()) == 1
     del states
     gc.collect()
-    assert len(known) == 0
+    assert readings.outputs.all() == []
+
+
+@torch.no_grad()
+def test_rows_of_the_last_output_are_known_when_it_is_gone():
+    model, inputs = _model("blip-vqa"), _images()
+    states = model.vision_model(inputs["pixel_values"]).last_hidden_state
+    readings = find_acceleration(model).readings
+    wanted = readings.size_of(states).repeat_interleave(2, dim=0)
+    states = states.repeat_interleave(2, dim=0)
+    assert torch.equal(readings.size_of(states), wanted)
+    model.vision_model(inputs["pixel_values"] + 1)  # and rows of these, while they are there
+    assert torch.equal(readings.size_of(states[1:3]), wanted[1:3])
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_changes_in_place_are_seen(context):
+    model = _model("blip-vqa")
+    readings = find_acceleration(model).readings
+    with context():
+        outputs, sizes = [], []
+        buffer = None
+        for shift in (0, 1):
+            outputs.append(model.vision_model(_images()["pixel_values"] + shift).last_hidden_state)
+            sizes.append(readings.size_of(outputs[-1]).clone())
+            buffer = torch.empty_like(outputs[-1]) if buffer is None else buffer
+            buffer.copy_(outputs[-1])
+            assert torch.equal(readings.size_of(buffer), sizes[-1])
+        assert not torch.equal(*sizes)
+
+
+@torch.no_grad()
+def test_no_warning_where_nothing_has_merged():
+    model, inputs = family("blip-captioner").model(), _images()
+    with pytest.warns(turbo.TurboWarning, match="threshold"):
+        turbo.accelerate(model, drop=5, threshold=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", turbo.TurboWarning)
+        model.generate(inputs["pixel_values"], num_beams=2, **GENERATE)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@torch.no_grad()
+def test_several_texts_for_one_image_and_several_images_for_one_text(images):
+    """Each as if it came alone."""
+    model, inputs = family("blip-retrieval").model(), _images(4)
+    turbo.accelerate(model, drop=5, cross_modal=0.25)
+    states = model.vision_model(inputs["pixel_values"][:images]).last_hidden_state
+    texts = inputs["input_ids"][: 5 - images]
+    found = model.text_encoder(texts, encoder_hidden_states=states).last_hidden_state
+    for row in range(4):
+        one = model.text_encoder(texts[row % len(texts)][None], encoder_hidden_states=states[row % images][None])
+        torch.testing.assert_close(found[row : row + 1], one.last_hidden_state)
+
+
+@torch.no_grad()
+def test_a_compiled_text_model_knows_rows_of_the_last_output():
+    model, inputs = _model("blip-retrieval"), _images()
+    states = model.vision_model(inputs["pixel_values"]).last_hidden_state.repeat_interleave(2, dim=0)
+    texts = inputs["input_ids"].repeat_interleave(2, dim=0)
+    wanted = model.text_encoder(texts, encoder_hidden_states=states).last_hidden_state
+    torch._dynamo.reset()
+    text = torch.compile(model.text_encoder, backend="eager")
+    torch.testing.assert_close(text(texts, encoder_hidden_states=states).last_hidden_state, wanted)
+    tower = torch.compile(model.vision_model, backend="eager")
+    states = tower(inputs["pixel_values"]).last_hidden_state.repeat_interleave(2, dim=0)
+    torch.testing.assert_close(text(texts, encoder_hidden_states=states).last_hidden_state, wanted)
+
+
+def test_reentrant_checkpointing_of_the_tower():
+    model, inputs = family("blip-captioner").model().train(), _images()
+    turbo.accelerate(model, drop=5)
+    labels = {"input_ids": inputs["input_ids"], "labels": inputs["input_ids"]}
+
+    def gradients():
+        model.zero_grad()
+        model(pixel_values=inputs["pixel_values"].requires_grad_(), **labels).loss.backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    plain = gradients()
+    model.activation_checkpointing_enable({"use_reentrant": True})
+    torch.testing.assert_close(gradients(), plain)
 
 
 @torch.no_grad()
@@ -274,7 +355,7 @@ def test_text_layers_by_themselves_are_refused():
 def test_gradient_checkpointing_of_the_text_is_refused_where_tokens_merge():
     model, inputs = family("blip-vqa").model().train(), _images()
     turbo.accelerate(model, drop=5, cross_modal=0.25)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     states = model.vision_model(inputs["pixel_values"]).last_hidden_state
     loss = model.text_encoder(inputs["input_ids"], encoder_hidden_states=states).last_hidden_state.sum()
     with pytest.raises(turbo.TurboError, match="gradient checkpointing"):

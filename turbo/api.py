@@ -96,7 +96,8 @@ def accelerate(
         cross_modal: of a text model that attends to image tokens, as BLIP's do: share of the image tokens that merge
             after each of its layers, at most 0.5, guided by the text's class token. 0, the default, merges none there.
             Either way image tokens that the vision tower merged are attended to as the patches that they stand for; to
-            leave the text model as it is, accelerate the vision tower alone.
+            leave the text model as it is, accelerate the vision tower alone. `threshold` and `min_tokens` hold there,
+            too.
         max_downsample: of a denoiser, the coarsest resolution at which blocks merge: latent pixels per token along an
             axis. None takes the finest at which the model has transformer blocks (1 in Stable Diffusion 1 and 2, 2 in
             XL).

@@ -100,7 +100,9 @@ class Acceleration:
         self.entries = ByTensor()
         self.readers = [site for site in sites if isinstance(site, Reader)]
         merging = [reader for reader in self.readers if reader.merges] if settings.cross_modal else []
-        self.readings = Readings(merging, settings.cross_modal, expected=not settings.schedule.is_off())
+        asked = settings.schedule
+        read = Schedule(ratio=settings.cross_modal or None, threshold=asked.threshold, min_tokens=asked.min_tokens)
+        self.readings = Readings(merging, read, expected=not asked.is_off())
         self.runners: list[Any] = []
         self.calibration: Calibration | None = None
         self._plans: dict[int, Plan] = {}
@@ -130,7 +132,7 @@ class Acceleration:
 
     def read(self, n: int) -> tuple[int, ...]:
         """Image tokens that each text layer attends to, of n that leave the tower."""
-        return self.readings.plan(n).tokens[:-1] if self.readings.readers else (n,) * len(self.readers)
+        return self.readings.plan(n).tokens[:-1] if self.readings.merging else (n,) * len(self.readers)
 
     def adopt(self, plan: Plan, calibration: Calibration | None = None) -> None:
         """Take a plan as it is for its number of tokens, and plan for others by a calibration, if one is given."""
@@ -155,7 +157,7 @@ class Acceleration:
                 self._require_device(x)
                 self.last_n = x.shape[1]
             return Flow(0, self.plan(x.shape[1]).counts, None, None, None)
-        if not compiling and torch.is_grad_enabled() and (known := self.entries.known.get(x)) is not None:
+        if not compiling and torch.is_grad_enabled() and (known := self.entries.get(x)) is not None:
             flow: Flow = known
             return flow
         current = self.state.flow
@@ -166,7 +168,7 @@ class Acceleration:
                 "run blocks by themselves; use use_reentrant=False if this is gradient checkpointing"
             )
         if not compiling and (torch.is_grad_enabled() or self.blocks[depth].module.training):
-            self.entries.known[x] = current
+            self.entries.note(x, current)
         return current
 
     def _require_device(self, x: Tensor) -> None:

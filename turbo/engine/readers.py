@@ -19,6 +19,9 @@ from turbo.errors import TurboError
 from turbo.information import spread_queries
 from turbo.merging import add_up, merge
 
+_NOTHING = 1e-30
+"""Patches that a hidden token stands for: its logarithm hides it, and two of them can still merge."""
+
 
 class HandoverRunner(Runner):
     """A module whose output readers get: its sizes are noted."""
@@ -66,7 +69,7 @@ class ReaderRunner(Runner):
         size = readings.size_of(tokens) if reading is None else reading.size
         if reading is None and size is None:
             return self.original(*args, **kwargs)
-        if not self.depth:  # further readers have it in their sizes
+        if self.depth is None or self.depth == 0:  # further readers have it in their sizes
             size = self._hide(tokens, size, given)
         q = reader.queries(given[self.arguments[0]])
         k, v = reader.keys_values(tokens if reading is None else reading.tokens, given)
@@ -81,6 +84,10 @@ class ReaderRunner(Runner):
         after = reading._replace(depth=reading.depth + 1)
         if not drop:
             return after
+        if q.shape[0] > k.shape[0] == 1:  # several texts for one image: each has its own attention
+            reading, k = _expanded(reading, q.shape[0]), k.expand(q.shape[0], -1, -1, -1)
+        elif k.shape[0] > q.shape[0] == 1:
+            q = q.expand(k.shape[0], -1, -1, -1)
         matching, _, _, value = match_tokens(
             q,
             k,
@@ -99,7 +106,7 @@ class ReaderRunner(Runner):
         )
 
     def _hide(self, tokens: Tensor, size: Tensor | None, given: dict[str, Any]) -> Tensor | None:
-        """Image tokens that a mask hides have size 0: the logarithm takes them out of attention.
+        """Image tokens that a mask hides have size 0, but for rounding: the logarithm takes them out of attention.
 
         transformers leaves a mask of ones out where it can look at it, which a compiled model cannot.
         """
@@ -111,13 +118,25 @@ class ReaderRunner(Runner):
                 f"{type(self.module).__name__} was called with {self.reader.mask}, which hides image tokens, and with "
                 "cross_modal these merge: call without it, or leave cross_modal out"
             )
-        if mask.ndim != 4 or mask.shape[-1] != tokens.shape[1]:
+        if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[-1] != tokens.shape[1]:
             raise TurboError(
                 f"{type(self.module).__name__} was called with {self.reader.mask} of shape {tuple(mask.shape)} for "
                 f"{tokens.shape[1]} image tokens: turbo knows masks b 1 t n, the same for all of a text's tokens"
             )
-        shown = mask[:, 0, 0] if mask.dtype == torch.bool else mask[:, 0, 0] >= 0
-        return shown.float() if size is None else size * shown
+        shown = mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] >= 0
+        if not torch.compiler.is_compiling() and not (shown == shown[:, :1]).all():
+            raise TurboError(
+                f"{type(self.module).__name__} was called with {self.reader.mask} that hides other image tokens from "
+                "each of a text's tokens: turbo knows masks that are the same for all of them"
+            )
+        visible = shown[:, 0].float()
+        return (visible if size is None else size * visible).clamp_min(_NOTHING)
+
+
+def _expanded(reading: Reading, batch: int) -> Reading:
+    """Image tokens of one image, once for each of several texts."""
+    size, value = (None if each is None else each.expand(batch, -1) for each in (reading.size, reading.value))
+    return reading._replace(tokens=reading.tokens.expand(batch, -1, -1), size=size, value=value)
 
 
 def make_reader_runners(acceleration: Acceleration) -> list[Runner]:
@@ -128,7 +147,7 @@ def make_reader_runners(acceleration: Acceleration) -> list[Runner]:
         if isinstance(site, Handover):
             runners.append(HandoverRunner(site, acceleration))
         elif isinstance(site, Reader):
-            merges = site in acceleration.readings.readers
+            merges = site in acceleration.readings.merging
             runners.append(ReaderRunner(site, depth if merges else None, acceleration))
             depth += merges
     return runners

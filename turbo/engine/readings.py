@@ -16,14 +16,36 @@ from turbo.plan import Plan
 from turbo.schedule import Schedule
 
 _COMPARED = 8
-"""Channels of the first token by which rows are looked for; what is found is then compared as a whole."""
+"""Channels of the first token by which rows are looked for; of what is found the whole token is compared."""
+
+
+class Noted(NamedTuple):
+    """What is kept of a tower's output, or of rows of it, ``b n d``.
+
+    Attributes:
+        first: ``b d``, the first token of each row. Different images do not share it to the last bit.
+        size: ``b n``, patches per token; None where nothing has merged.
+        shape: n and d.
+    """
+
+    first: Tensor
+    size: Tensor | None
+    shape: tuple[int, ...]
+
+
+class Found(NamedTuple):
+    """The sizes of image tokens that were looked for, and the state in which they were: see `Readings.size_of`."""
+
+    size: Tensor | None
+    version: int
+    handed: Noted | None
 
 
 class Reading(NamedTuple):
     """What a reader hands to the next one.
 
     Attributes:
-        depth: index of the reader that comes next.
+        depth: index of the merging reader that comes next.
         source: ``b N d``, the image tokens that the text model was given.
         counts: tokens that merge after each reader.
         tokens: ``b n d``, what is left of them.
@@ -42,8 +64,9 @@ class Reading(NamedTuple):
 class _ThreadState(threading.local):
     """One text at a time per thread. Never copied with the model."""
 
-    reading: Reading | None = None
-    handed: tuple[Tensor, Tensor | None] | None = None
+    def __init__(self) -> None:  # attributes of the instance: what `torch.compile` guards
+        self.reading: Reading | None = None
+        self.handed: Noted | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _ThreadState:
         return _ThreadState()
@@ -56,67 +79,77 @@ class Readings:
     """Sizes of the tower's outputs, and the tokens that readers hand on.
 
     Args:
-        readers: those between which tokens merge, in their order; none where nothing is to merge.
-        ratio: share of the tokens that a reader sees which merge after it.
+        merging: the readers between which tokens merge, in their order; none where nothing is to merge.
+        schedule: how many merge after each.
         expected: whether the tower merges, so that image tokens of unknown size are worth a warning.
     """
 
-    def __init__(self, readers: list[Reader], ratio: float, *, expected: bool) -> None:
-        self.readers = readers
-        self.ratio = ratio
+    def __init__(self, merging: list[Reader], schedule: Schedule, *, expected: bool) -> None:
+        self.merging = merging
+        self.schedule = schedule
         self.expected = expected
         self.state = _ThreadState()
-        self.sizes = ByTensor()
+        self.outputs = ByTensor()  # Noted
+        self.found = ByTensor()
         self._plans: dict[int, Plan] = {}
 
     def plan(self, n: int) -> Plan:
         """The plan for n image tokens: nothing merges after the last reader."""
         if n not in self._plans:
-            counts = Schedule(ratio=self.ratio).plan(n, len(self.readers) - 1, self.readers[0].protected).counts
+            counts = self.schedule.plan(n, len(self.merging) - 1, self.merging[0].protected).counts
             self._plans[n] = Plan(n, (*counts, 0))
             if not any(counts):
-                layers = len(self.readers)
+                layers = len(self.merging)
                 warnings.warn(
-                    f"cross_modal={self.ratio} merges no image token: there are {n}, and {layers} text layers",
+                    f"cross_modal={self.schedule.ratio} merges no image token: there are {n}, and {layers} text layers",
                     TurboWarning,
                     stacklevel=5,
                 )
         return self._plans[n]
 
     def hand_over(self, output: Tensor, size: Tensor | None) -> None:
-        """Note the sizes, ``b n``, of a tower's output, ``b n d``."""
-        if torch.compiler.is_compiling():
-            self.state.handed = (output, size)
-        else:
-            self.sizes.known[output] = size
+        """Note the sizes, ``b n``, of a tower's output, ``b n d``; a thread's last one stays known when it is gone."""
+        # A size may ask for gradients only because a reentrant checkpoint makes all that it returns do so.
+        first, size = output[:, 0].detach().clone(), None if size is None else size.detach()
+        self.state.handed = Noted(first, size, tuple(output.shape[1:]))
+        if not torch.compiler.is_compiling():
+            self.outputs.note(output, self.state.handed)
 
     def size_of(self, tokens: Tensor) -> Tensor | None:
         """``b n``, patches per token; None where all stand for one.
 
-        The tower's output is known as the object that it is, and its rows wherever they went: generation repeats
-        them for every beam, and users pair them with texts.
+        Rows of the tower's outputs are known by their first token, wherever they went: generation repeats them for
+        every beam, and users pair them with texts. What was found is kept for the tensor until it changes in place.
+        In inference mode nobody counts such changes, and it is kept until the tower runs again.
         """
-        if torch.compiler.is_compiling():
-            handed = self.state.handed
-            return handed[1] if handed is not None and handed[0] is tokens else None
-        if tokens in self.sizes.known:
-            known: Tensor | None = self.sizes.known[tokens]
-            return known
+        handed = self.state.handed
+        if torch.compiler.is_compiling():  # no list of outputs and no warning in a graph: the last one is asked
+            known = handed is not None and handed.size is not None and handed.shape == tuple(tokens.shape[1:])
+            return _sizes(tokens, handed)[0] if known and handed is not None else None
+        inference = tokens.is_inference()
+        version = 0 if inference else tokens._version
+        found: Found | None = self.found.get(tokens)
+        if found is not None and found.version == version and (not inference or found.handed is handed):
+            return found.size
         size = self._size_of_rows(tokens) if self.expected else None
-        self.sizes.known[tokens] = size
+        self.found.note(tokens, Found(size, version, handed))
+        if size is not None:  # rows of these may be on their way, too, when the output itself is gone
+            self.outputs.note(tokens, Noted(tokens[:, 0].detach().clone(), size, tuple(tokens.shape[1:])))
         return size
 
     def _size_of_rows(self, tokens: Tensor) -> Tensor | None:
+        last = [] if self.state.handed is None else [self.state.handed]
         size = torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device)
         missing = torch.ones(tokens.shape[0], dtype=torch.bool, device=tokens.device)
-        for output, known in list(self.sizes.known.items()):
-            if output.shape[1:] != tokens.shape[1:] or known is None:
+        merged = False
+        for noted in [*last, *self.outputs.all()]:
+            if noted.shape != tuple(tokens.shape[1:]):
                 continue
-            row, equal = _find_rows(tokens, output)
-            size = torch.where(equal[:, None], known.to(size.device)[row], size)
+            sizes, equal = _sizes(tokens, noted)
+            size, merged = torch.where((missing & equal)[:, None], sizes, size), merged or noted.size is not None
             missing &= ~equal
             if not missing.any():
-                return size
+                return size if merged else None
         warnings.warn(
             f"{int(missing.sum())} of {len(missing)} rows of image tokens are not rows of what the accelerated tower "
             "returned: each of their tokens counts once, however many patches it stands for. Hand over the tower's own "
@@ -124,10 +157,10 @@ class Readings:
             TurboWarning,
             stacklevel=2,
         )
-        return None if missing.all() else size
+        return size if merged else None
 
     def enter(self, depth: int, tokens: Tensor) -> Reading:
-        """What reader `depth` sees; the first one starts anew."""
+        """What merging reader `depth` sees; the first one starts anew."""
         if depth == 0:
             return Reading(0, tokens, self.plan(tokens.shape[1]).counts, tokens, self.size_of(tokens), None)
         current = self.state.reading
@@ -141,12 +174,15 @@ class Readings:
 
     def leave(self, reading: Reading) -> None:
         """Hand on to the next reader; after the last one nothing is kept."""
-        self.state.reading = None if reading.depth == len(self.readers) else reading
+        self.state.reading = None if reading.depth == len(self.merging) else reading
 
 
-def _find_rows(tokens: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of tokens a row of an output, ``b`` int64, and whether the two are equal, ``b`` bool."""
-    output = output.to(tokens)
-    alike = (tokens[:, None, 0, :_COMPARED] == output[None, :, 0, :_COMPARED]).all(-1)
-    row = alike.int().argmax(dim=1)
-    return row, (tokens == output[row]).flatten(1).all(dim=1)
+def _sizes(tokens: Tensor, noted: Noted) -> tuple[Tensor, Tensor]:
+    """Sizes ``b n`` of the rows of tokens, 1 where they are unknown, and whether they are known, ``b`` bool."""
+    first, own = noted.first.to(tokens), tokens[:, 0]
+    row = (own[:, None, :_COMPARED] == first[None, :, :_COMPARED]).all(-1).int().argmax(dim=1)
+    equal = (own == first[row]).all(dim=1)
+    if noted.size is None:
+        return torch.ones(tokens.shape[:2], dtype=torch.float32, device=tokens.device), equal
+    size = noted.size.to(tokens.device)[row]
+    return torch.where(equal[:, None], size, torch.ones_like(size)), equal

@@ -40,7 +40,7 @@ class AdapterCase:
         positional: whether the inputs can be given by position.
         independent_batch: False where an output is a mean over the batch, such as a loss.
         counts_patches: False where what follows the blocks reads merged tokens, each once however many patches it
-            stands for, as the cross-attention of a language model does.
+            stands for, as the cross-attention of a text model does that sites() does not list.
         half_precision: whether the model runs in bfloat16 and float16 on the CPU.
         trains: whether gradients flow through the model.
         checkpointing: whether its blocks can be recomputed in the backward pass.
