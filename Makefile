@@ -59,9 +59,13 @@ bench-generation: $(READY)  ## Quality and speed of Stable Diffusion's UNets (tw
 	$(BIN)/python benchmarks/sd_unet.py --config sdxl-unet --latents 128 --no-guidance --rounds 3 --max-downsample 2 \
 		$(SD_PARTS) --out benchmarks/results/sdxl-unet-128-cpu.json
 
-bench-zoo: $(READY)  ## Quality of the zoo's models: what decides the defaults, the paper's tables (four hours); fills the pages
+bench-zoo: $(READY)  ## Quality of the zoo's models: what decides the defaults, the paper's tables (six hours); fills the pages
 	$(BIN)/python benchmarks/defaults.py --split validation
 	$(BIN)/python benchmarks/defaults.py --split test
+	$(BIN)/python benchmarks/pool_tower.py
+	$(BIN)/python benchmarks/semantic_sources.py
+	$(BIN)/python benchmarks/attention_sinks.py
+	$(BIN)/python benchmarks/cross_modal.py
 	for table in table1 table2; do \
 		$(BIN)/turbo reproduce $$table --seeds 0,1,2 --limit 100 --out out/reproduce && \
 		cp out/reproduce/$$table.json benchmarks/results/ || exit 1; done

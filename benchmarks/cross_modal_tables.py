@@ -13,6 +13,7 @@ from turbo.zoo.paint import GROUNDS
 Load = Callable[[str], Mapping[str, Any]]
 RECORD = "cross-modal"
 WHERE = {"tower": "vision tower", "both": "half each", "text": "text layers"}
+TIMED = WHERE | {"both": "both"}
 
 
 def cross_modal_quality(load: Load, *, strategy: str) -> str:
@@ -52,7 +53,7 @@ def cross_modal_time(load: Load) -> str:
         read = list(dict.fromkeys(side["read"]))
         tokens = f"{read[0]} to {read[-1]}" if len(read) > 1 else str(read[0]) if read else ""
         cells = [figure for what in ("text", "whole") for figure in _figures(side[what], first=not side["read"])]
-        lines.append((WHERE.get(where, where), share, tokens, *cells))
+        lines.append((TIMED.get(where, where), share, tokens, *cells))
     return pipe_table(header, lines, [False, *[True] * 6])
 
 

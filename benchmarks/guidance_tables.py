@@ -79,7 +79,8 @@ def made_by(load: Load, *, record: str) -> str:
     found = load(record)
     at = found["machine"]
     versions = ", ".join(f"{name} {at[name]}" for name in ("torch", "transformers", "timm", "turbo"))
-    return f"`{found['command']}`, on {at['gpu'] or at['processor']}, {at['threads']} thread, {versions}."
+    threads = f"{at['threads']} thread{'s' * (at['threads'] > 1)}"
+    return f"`{found['command']}`, on {at['gpu'] or at['processor']}, {threads}, {versions}."
 
 
 def _kept(row: Row, kind: str) -> str:

@@ -47,6 +47,8 @@ def matching_pairs(scenes: Scenes, seed: int, mismatches: int = 1) -> list[Pair]
         >>> from turbo.zoo.scenes import draw_scenes
         >>> for pair in matching_pairs(draw_scenes("test", 1, seed=1), seed=0):
         ...     print(pair.text, pair.matches, pair.kind)
+        a big yellow circle left of a big white circle True matched
+        a big yellow circle left of a big white cross False object
     """
     rng = np.random.default_rng([seed, 2])
     captions, found = scenes.captions(), []
