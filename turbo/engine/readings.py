@@ -34,10 +34,16 @@ class Noted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The sizes of image tokens that were looked for, and the state in which they were: see `Readings.size_of`."""
+    """The sizes of image tokens that are known as an object, and the state in which they were.
+
+    Attributes:
+        size: ``b n``, or None.
+        version: how often they had been changed in place; None in inference mode, where nobody counts that.
+        handed: what the tower returned last.
+    """
 
     size: Tensor | None
-    version: int
+    version: int | None
     handed: Noted | None
 
 
@@ -114,23 +120,24 @@ class Readings:
         self.state.handed = Noted(first, size, tuple(output.shape[1:]))
         if not torch.compiler.is_compiling():
             self.outputs.note(output, self.state.handed)
+            self.found.note(output, Found(size, _version(output), self.state.handed))
 
     def size_of(self, tokens: Tensor) -> Tensor | None:
         """``b n``, patches per token; None where all stand for one.
 
         Rows of the tower's outputs are known by their first token, wherever they went: generation repeats them for
         every beam, and users pair them with texts. What was found is kept for the tensor until it changes in place.
-        In inference mode nobody counts such changes, and it is kept until the tower runs again.
+        In inference mode nobody counts such changes, and it is kept until the tower runs again. Looking waits for the
+        device; the output itself needs no look.
         """
         handed = self.state.handed
         if torch.compiler.is_compiling():  # no list of outputs and no warning in a graph: the last one is asked
             known = handed is not None and handed.size is not None and handed.shape == tuple(tokens.shape[1:])
             return _sizes(tokens, handed)[0] if known and handed is not None else None
-        inference = tokens.is_inference()
-        version = 0 if inference else tokens._version
-        found: Found | None = self.found.get(tokens)
-        if found is not None and found.version == version and (not inference or found.handed is handed):
-            return found.size
+        version, found = _version(tokens), self.found.get(tokens)
+        if found is not None and found.version == version and (version is not None or found.handed is handed):
+            size: Tensor | None = found.size
+            return size
         size = self._size_of_rows(tokens) if self.expected else None
         self.found.note(tokens, Found(size, version, handed))
         if size is not None:  # rows of these may be on their way, too, when the output itself is gone
@@ -175,6 +182,10 @@ class Readings:
     def leave(self, reading: Reading) -> None:
         """Hand on to the next reader; after the last one nothing is kept."""
         self.state.reading = None if reading.depth == len(self.merging) else reading
+
+
+def _version(tokens: Tensor) -> int | None:
+    return None if tokens.is_inference() else tokens._version
 
 
 def _sizes(tokens: Tensor, noted: Noted) -> tuple[Tensor, Tensor]:
