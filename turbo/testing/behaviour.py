@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import random
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -102,6 +103,11 @@ def _raise_once(ran: list[bool]) -> Any:
     return hook
 
 
+def _dawdle(*_: object) -> None:
+    """Let the other threads overtake: in step with each other they would always write in the same order."""
+    time.sleep(random.SystemRandom().uniform(0, 1e-3))  # which leaves the caller's random state alone
+
+
 def _leaves(module: nn.Module) -> list[nn.Module]:
     return [part for part in module.modules() if not list(part.children())]
 
@@ -151,15 +157,13 @@ def check_threads_share_a_model(case: AdapterCase) -> None:
             problems.append(str(error))
 
     threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, wanted, strict=True)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads take turns often, or on a busy machine they may never meet
-    try:
+    with ExitStack() as hooks:
+        for leaf in _leaves(model):
+            hooks.enter_context(leaf.register_forward_hook(_dawdle))
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    finally:
-        sys.setswitchinterval(interval)
     require(
         not problems,
         f"threads disturb each other (a map keeps tensors on the block between qkv, project and mlp): {problems[:1]}",
