@@ -26,7 +26,7 @@ from questions import FIXED, Setting, settings
 import turbo
 from turbo.allocator import hold_allocator
 from turbo.bench.compare import machine
-from turbo.bench.folder import claim, write_whole
+from turbo.bench.folder import claim, write_rows, write_whole
 from turbo.cli.progress import progress
 from turbo.evaluation.data import Questions
 from turbo.evaluation.data.sources import load_data
@@ -148,8 +148,7 @@ def main() -> None:
     }
     whole = options.models == list(MODELS) and options.count is None
     path = (Path(__file__).parent / "results" if whole else options.out) / f"defaults-{options.split}.json"
-    lines = ",\n".join(json.dumps(row) for row in rows)  # a line for each: changes can be read
-    path.write_text(f'{json.dumps(record)[:-1]}, "rows": [\n{lines}\n]}}\n')
+    write_rows(path, record, {"rows": rows})
 
 
 if __name__ == "__main__":

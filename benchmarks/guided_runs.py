@@ -20,7 +20,7 @@ from questions import FIXED
 
 import turbo
 from turbo.bench.compare import machine
-from turbo.bench.folder import write_whole
+from turbo.bench.folder import write_rows, write_whole
 from turbo.cli.progress import progress
 from turbo.evaluation.data.sources import load_data
 from turbo.evaluation.metrics.intervals import mean_interval, paired_interval
@@ -161,7 +161,5 @@ def rows(
 
 
 def write_record(path: Path, command: str, parts: dict[str, list[dict[str, Any]]]) -> None:
-    """Writes rows, a line for each, so that changes can be read."""
-    head = json.dumps({"command": command, "machine": machine(torch.device("cpu"))})[:-1]
-    listed = [f'"{part}": [\n' + ",\n".join(map(json.dumps, found)) + "\n]" for part, found in parts.items()]
-    path.write_text(f"{head}, {', '.join(listed)}}}\n")
+    """Writes rows with what made them."""
+    write_rows(path, {"command": command, "machine": machine(torch.device("cpu"))}, parts)

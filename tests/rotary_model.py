@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toy_model import PATCHES, WIDTH, Block, Model, Sound, case_of
+from toy_model import PATCHES, WIDTH, Block, Model, Sound, SoundBlock, case_of
 
 from turbo.adapters import RotaryBlock, split_qkv
 from turbo.testing import AdapterCase
@@ -46,7 +46,7 @@ class Placed(Model):
         return self.norm(x)
 
 
-class SoundRotary(RotaryBlock):
+class SoundRotary(SoundBlock, RotaryBlock):
     argument = "places"
 
     def turns(self, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,15 +59,6 @@ class SoundRotary(RotaryBlock):
     def rotate(self, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         places = self.given(cos, sin)
         return rotate(q, places), rotate(k, places)
-
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return split_qkv(self.module.qkv(self.module.norm1(x)), self.module.heads)
-
-    def project(self, y: Tensor) -> Tensor:
-        return self.module.scale1(self.module.out(y))
-
-    def mlp(self, x: Tensor) -> Tensor:
-        return self.module.scale2(self.module.mlp(self.module.norm2(x)))
 
 
 class Rotary(Sound):

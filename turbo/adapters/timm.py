@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from turbo.adapters.base import Adapter, Example, Refuse, Restore, Site, Unsupported
-from turbo.adapters.timm_block import TimmBlock
+from turbo.adapters.base import Adapter, Example, Site, Unsupported
+from turbo.adapters.timm_block import TimmBlock, sites_around
 
 
 class Timm(Adapter):
@@ -23,13 +23,9 @@ class Timm(Adapter):
     def sites(self, model: Any) -> Sequence[Site]:
         for block in model.blocks:
             _require_plain(block)
-        sites: list[Site] = [
-            TimmBlock(block, protected=model.num_prefix_tokens, class_token=model.cls_token is not None)
-            for block in model.blocks
-        ]
-        sites.append(Refuse(model, "forward_intermediates", "it folds each block's tokens into a grid of patches"))
-        reads_patches = model.attn_pool is not None or model.global_pool not in ("token", "")
-        return [*sites, Restore(model.norm)] if reads_patches else sites
+        prefix, class_token = model.num_prefix_tokens, model.cls_token is not None
+        blocks = [TimmBlock(block, protected=prefix, class_token=class_token) for block in model.blocks]
+        return sites_around(model, blocks)
 
     def shape(self, model: Any) -> tuple[int, int]:
         return model.patch_embed.num_patches + model.num_prefix_tokens, model.embed_dim

@@ -1,10 +1,13 @@
-"""The block of timm's VisionTransformer."""
+"""The block of timm's VisionTransformer, and what is around the blocks in this class and in Eva."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor
 
-from turbo.adapters.base import ResidualBlock, split_qkv
+from turbo.adapters.base import Refuse, ResidualBlock, Restore, Site, split_qkv
 
 
 class TimmBlock(ResidualBlock):
@@ -27,3 +30,10 @@ class TimmBlock(ResidualBlock):
 
     def dropout(self) -> float:
         return float(self.module.attn.attn_drop.p)
+
+
+def sites_around(model: Any, blocks: Sequence[ResidualBlock]) -> list[Site]:
+    """The blocks, what cannot work on merged tokens, and where the head reads all patches what restores them."""
+    refuse = Refuse(model, "forward_intermediates", "it folds each block's tokens into a grid of patches")
+    reads_patches = model.attn_pool is not None or model.global_pool not in ("token", "")
+    return [*blocks, refuse, *([Restore(model.norm)] if reads_patches else [])]

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from turbo.adapters.base import Adapter, Example, Refuse, Restore, Site, Unsupported
+from turbo.adapters.base import Adapter, Example, Site, Unsupported
 from turbo.adapters.eva_block import EvaBlock, RotaryEvaBlock
+from turbo.adapters.timm_block import sites_around
 
 
 class Eva(Adapter):
@@ -28,10 +29,8 @@ class Eva(Adapter):
             _require_plain(block)
         kind = EvaBlock if model.rope is None else RotaryEvaBlock
         prefix, class_token = model.num_prefix_tokens, model.cls_token is not None
-        sites: list[Site] = [kind(block, protected=prefix, class_token=class_token) for block in model.blocks]
-        sites.append(Refuse(model, "forward_intermediates", "it folds each block's tokens into a grid of patches"))
-        reads_patches = model.attn_pool is not None or model.global_pool not in ("token", "")
-        return [*sites, Restore(model.norm)] if reads_patches else sites
+        blocks = [kind(block, protected=prefix, class_token=class_token) for block in model.blocks]
+        return sites_around(model, blocks)
 
     def shape(self, model: Any) -> tuple[int, int]:
         return model.patch_embed.num_patches + model.num_prefix_tokens, model.embed_dim

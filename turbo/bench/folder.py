@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,18 @@ def claim(out: Path, record: Mapping[str, Any], what: str) -> None:
 def write_json(path: Path, data: object) -> None:
     """Write plain data as the project's records are written: whole, a line for each value."""
     write_whole(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_rows(path: Path, record: Mapping[str, Any], parts: Mapping[str, Iterable[object]]) -> None:
+    """Write a record with many rows, a line for each row, so that changes can be read.
+
+    Args:
+        path: of the file.
+        record: plain data about all rows.
+        parts: name -> its rows.
+    """
+    listed = [f'"{part}": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]" for part, rows in parts.items()]
+    write_whole(path, f"{json.dumps(dict(record))[:-1]}, {', '.join(listed)}}}\n")
 
 
 def write_whole(path: Path, text: str) -> None:

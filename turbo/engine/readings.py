@@ -132,8 +132,9 @@ class Readings:
         """
         handed = self.state.handed
         if torch.compiler.is_compiling():  # no list of outputs and no warning in a graph: the last one is asked
-            known = handed is not None and handed.size is not None and handed.shape == tuple(tokens.shape[1:])
-            return _sizes(tokens, handed)[0] if known and handed is not None else None
+            if handed is None or handed.size is None or handed.shape != tuple(tokens.shape[1:]):
+                return None
+            return _sizes(tokens, handed)[0]
         version, found = _version(tokens), self.found.get(tokens)
         if found is not None and found.version == version and (version is not None or found.handed is handed):
             size: Tensor | None = found.size

@@ -165,12 +165,17 @@ def parameters(module: nn.Module) -> list[str]:
     return list(inspect.signature(type(module).forward.__get__(module)).parameters)
 
 
+def by_name(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of a module by the names of its forward's."""
+    return dict(zip(parameters(module), args, strict=False)) | dict(kwargs)
+
+
 def _noting(watched: Watched, depth: int, block: ResidualBlock) -> Any:
-    names = parameters(block.module)
+    first = first_argument(block.module)
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        given = dict(zip(names, args, strict=False)) | kwargs
-        x = given.pop(names[0])
+        given = by_name(module, args, kwargs)
+        x = given.pop(first)
         kind = f"block {depth} of sites(), a {type(module).__name__},"
         for verb, value in (("takes", x), ("returns", output)):
             require(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from turbo.adapters import Handover, Reader
 from turbo.testing.cases import AdapterCase
 from turbo.testing.compare import differ, require, require_close
-from turbo.testing.probe import list_sites, parameters
+from turbo.testing.probe import by_name, first_argument, list_sites
 from turbo.testing.results import NotApplicable
 from turbo.testing.tokens import make_copies
 
@@ -29,7 +29,7 @@ def check_readers_are_the_layers(case: AdapterCase) -> None:
     calls: dict[int, tuple[Mapping[str, Any], Any]] = {}
     with ExitStack() as stack:
         for depth, reader in enumerate(readers):
-            hook = partial(_note, calls, depth, parameters(reader.module))
+            hook = partial(_note, calls, depth)
             stack.callback(reader.module.register_forward_hook(hook, with_kwargs=True).remove)
         case.run(model)
     if not calls:
@@ -43,7 +43,7 @@ def check_readers_are_the_layers(case: AdapterCase) -> None:
         )
         assert isinstance(tokens, Tensor)
         with torch.no_grad():
-            q = reader.queries(given[parameters(reader.module)[0]])
+            q = reader.queries(given[first_argument(reader.module)])
             k, v = reader.keys_values(tokens, given)
             y = F.scaled_dot_product_attention(q, k, v, scale=reader.scale)
             found = reader.output(y.transpose(1, 2).flatten(2))
@@ -57,7 +57,7 @@ def check_sizes_are_handed_over(case: AdapterCase) -> None:
     handed: list[Tensor] = []
     with ExitStack() as stack:
         for reader in readers:
-            hook = partial(_keep_argument, given, reader.argument, parameters(reader.module))
+            hook = partial(_keep_argument, given, reader.argument)
             stack.callback(reader.module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         stack.callback(_handover(case, model).register_forward_hook(partial(_keep_output, handed)).remove)
         case.run(model)
@@ -101,14 +101,12 @@ def _handover(case: AdapterCase, model: nn.Module) -> nn.Module:
     return found[0]
 
 
-def _note(
-    calls: dict[int, Any], depth: int, names: list[str], module: nn.Module, args: Any, kwargs: Any, output: Any
-) -> None:
-    calls[depth] = (dict(zip(names, args, strict=False)) | kwargs, output)
+def _note(calls: dict[int, Any], depth: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    calls[depth] = (by_name(module, args, kwargs), output)
 
 
-def _keep_argument(kept: list[Tensor], name: str, names: list[str], module: nn.Module, args: Any, kwargs: Any) -> None:
-    kept.append((dict(zip(names, args, strict=False)) | kwargs)[name])
+def _keep_argument(kept: list[Tensor], name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+    kept.append(by_name(module, args, kwargs)[name])
 
 
 def _keep_output(kept: list[Tensor], module: nn.Module, args: Any, output: Tensor) -> None:
