@@ -61,7 +61,7 @@ def test_which_tokens_merge_into_which(destinations: str, depth: int):
     generator = torch.Generator().manual_seed(depth)
     q, k = (torch.randn(2, 3, 20, 8, generator=generator) for _ in range(2))
     settings = Settings(ToMe(), "tome", Schedule(drop=7), "keys", "relative", destinations)  # type: ignore[arg-type]
-    matching, candidates, priority, _ = match_tokens(
+    matching, candidates, priority, *_ = match_tokens(
         q, k, q[:, :, :1], None, drop=7, depth=depth, protected=1, scale=None, settings=settings
     )
     odd_merge = destinations == "alternating" and depth % 2 == 1

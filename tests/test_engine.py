@@ -387,6 +387,19 @@ def test_a_restored_output_must_be_a_tensor():
         model(pixels())
 
 
+def test_a_restored_output_must_be_tokens():
+    from turbo.adapters import Restore
+    from turbo.adapters.clip import CLIP
+
+    class Wrong(CLIP):
+        def sites(self, model):
+            return [*super().sites(model), Restore(model.post_layernorm)]  # runs on the class token alone
+
+    model = turbo.accelerate(family("clip-vision").model(), drop=4, adapter=Wrong())
+    with pytest.raises(turbo.TurboError, match=r"LayerNorm returned shape \(\d, \d+\): .* Restore the last module"):
+        model(pixels())
+
+
 def test_shorter_passes_leave_the_next_one_alone():
     """An adapter's last blocks may not run (an early exit): the next pass starts afresh all the same."""
     model = turbo.accelerate(CLASSIFIER.model(), drop=4)

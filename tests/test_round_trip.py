@@ -392,5 +392,5 @@ def test_recordings_nest():
             CASE.run(model)
         CASE.run(model)
     assert len(inner.parts) == len(outer.parts) > 0
-    with pytest.raises(ValueError, match="see `parts`"):
+    with pytest.raises(turbo.TurboError, match="see `parts`"):
         outer.groups()

@@ -21,6 +21,7 @@ from turbo.cli.inspect import inspect
 from turbo.cli.progress import progress
 from turbo.cli.records import write_record
 from turbo.cli.reproduce import app as reproduce
+from turbo.cli.show import show
 from turbo.denoisers import OFFICIAL_UNETS
 from turbo.errors import TurboError, TurboWarning
 from turbo.models import OFFICIAL
@@ -52,6 +53,9 @@ app.command()(inspect)
 
 
 app.command()(bench)
+
+
+app.command()(show)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from turbo.cli.tables import comparison_table
 from turbo.engine.times import median_ratio
 from turbo.engine.trace import recording
 from turbo.models import load_model
-from turbo.viz import save_groups
+from turbo.viz import merged_images, save_merged
 
 DROPS: dict[str, int | list[int]] = {
     "26": 26,
@@ -123,13 +123,8 @@ def _table(accuracy: dict[tuple[str, str], float], speed: dict[str, float], toke
 def _draw(model: nn.Module, images: Tensor, path: Path) -> None:
     with _accelerated(model, "s1", SHOWN), recording(model) as trace:
         _answer(model, images)
-    left = [block.size.shape[1] for block in trace.blocks]
-    save_groups(
-        path,
-        images.permute(0, 2, 3, 1) / 2 + 0.5,
-        [trace.groups(upto=block.depth) for block in trace.blocks],
-        titles=["image", *(f"block {block.depth}: {n} tokens" for block, n in zip(trace.blocks, left, strict=True))],
-    )
+    merged = merged_images(trace, images, strategy="s1", mean=[zoo.digits.MEAN] * 3, std=[zoo.digits.STD] * 3)
+    save_merged(path, merged)
 
 
 def _full_size(console: Console) -> None:

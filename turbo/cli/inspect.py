@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -36,10 +36,44 @@ def inspect(
     adapter: opt.Adapter = None,
 ) -> None:
     """What would be merged where, and FLOPs before and after, without running the model."""
+    staying = drop, ratio, speedup, threshold, min_tokens, schedule
+    # Before the model is loaded, which takes its time.
+    arguments = find_arguments(model, strategy, staying, destinations, parts, max_downsample, adapter)
+    with progress(f"loading {model}"):
+        loaded = _load(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TurboWarning)  # the report repeats it
+        report = turbo.report(turbo.accelerate(loaded, **arguments))
+    show_report(report)
+
+
+def find_arguments(
+    model: str,
+    strategy: str | None,
+    amount: tuple[str | None, float | None, float | None, int, int, str | None],
+    destinations: str | None,
+    parts: str | None,
+    max_downsample: int | None,
+    adapter: str | None,
+) -> dict[str, Any]:
+    """The keyword arguments of `turbo.accelerate` that the options stand for; nothing of the model is loaded.
+
+    Args:
+        model: its name: a denoiser has options of its own.
+        strategy: as given, as are the others.
+        amount: drop, ratio, speedup, threshold, min_tokens and schedule.
+        destinations: of either kind.
+        parts: of a denoiser.
+        max_downsample: of a denoiser.
+        adapter: of either kind.
+
+    Raises:
+        TurboError: they do not fit the model or each other.
+    """
     from turbo.cli.specs import find_adapter, find_strategy
 
-    # Before the model is loaded, which takes its time.
     opt.check_destinations(destinations, model)
+    drop, ratio, speedup, threshold, min_tokens, schedule = amount
     denoiser = {"parts": parts, "max_downsample": max_downsample}
     arguments: dict[str, Any] = {}
     if is_denoiser(model):
@@ -50,24 +84,18 @@ def inspect(
             "min_tokens": min_tokens or None,
             "schedule": schedule,
         }
-        _require_none(staying, model, "its parts merge a --ratio")
+        require_none(staying, model, "its parts merge a --ratio")
         share = 0.5 if ratio is None else ratio
         arguments["ratio"] = share if parts is None else opt.parse_parts(parts, share)
         arguments["max_downsample"] = max_downsample
     else:
-        _require_none(
+        require_none(
             denoiser, model, "they are for denoisers: random:sd15-unet, zoo:t2i-scenes, or a local folder of a pipeline"
         )
         arguments = opt.schedule(drop, ratio, speedup, threshold, min_tokens, schedule)
     if strategy is not None:
         arguments["strategy"] = find_strategy(strategy)
-    arguments |= {"destinations": destinations, "adapter": find_adapter(adapter)}
-    with progress(f"loading {model}"):
-        loaded = _load(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TurboWarning)  # the report repeats it
-        report = turbo.report(turbo.accelerate(loaded, **arguments))
-    _show(report)
+    return arguments | {"destinations": destinations, "adapter": find_adapter(adapter)}
 
 
 def _load(name: str) -> Any:
@@ -77,12 +105,14 @@ def _load(name: str) -> Any:
     return build_unet(unet, "meta") if unet in OFFICIAL_UNETS else load_pipeline(name)
 
 
-def _require_none(options: dict[str, Any], model: str, why: str) -> None:
+def require_none(options: Mapping[str, Any], model: str, why: str) -> None:
+    """Refuse options that are given and cannot apply."""
     if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]:
         raise TurboError(f"{', '.join(given)} cannot apply to {model}: {why}")
 
 
-def _show(report: Report) -> None:
+def show_report(report: Report) -> None:
+    """Print a report as a table."""
     columns = ["block", "tokens in", "merged", "tokens out"]
     rows: list[tuple[Any, ...]] = [(b.depth, b.tokens_in, b.merged, b.tokens_out) for b in report.blocks]
     size, whole = "per image", "the blocks"

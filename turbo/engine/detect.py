@@ -95,8 +95,8 @@ def _misfit(model: nn.Module, known: list[tuple[str, Adapter]], *, chosen: bool)
         return f'no adapter fits {cls}: {why}; see Supported models, "What does not fit", in the documentation'
     looked_for = ", ".join(_targets(found) for _, found in known)
     return (
-        f"no adapter fits {cls} or anything in it; looked for: {looked_for}. Describe it yourself: see Extending, "
-        '"Write an adapter", in the documentation'
+        f'no adapter fits {cls} or anything in it. Describe it yourself: see Extending, "Write an adapter", in the '
+        f"documentation. Looked for: {looked_for}"
     )
 
 

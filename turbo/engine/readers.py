@@ -88,7 +88,7 @@ class ReaderRunner(Runner):
             reading, k = _expanded(reading, q.shape[0]), k.expand(q.shape[0], -1, -1, -1)
         elif k.shape[0] > q.shape[0] == 1:
             q = q.expand(k.shape[0], -1, -1, -1)
-        matching, _, _, value = match_tokens(
+        match = match_tokens(
             q,
             k,
             q[:, :, :1] if reader.class_token else spread_queries(q),
@@ -100,9 +100,9 @@ class ReaderRunner(Runner):
             scale=reader.scale,
             settings=self.settings,
         )
-        tokens, size = merge(reading.tokens, matching, reading.size)
+        tokens, size = merge(reading.tokens, match.matching, reading.size)
         return after._replace(
-            tokens=tokens, size=size, value=add_up(value, matching) if self.settings.momentum else None
+            tokens=tokens, size=size, value=add_up(match.value, match.matching) if self.settings.momentum else None
         )
 
     def _hide(self, tokens: Tensor, size: Tensor | None, given: dict[str, Any]) -> Tensor | None:

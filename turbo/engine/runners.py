@@ -95,14 +95,27 @@ class BlockRunner(Runner):
         )
 
     def _merge(self, x: Tensor, size: Tensor | None, match: Match) -> _Step:
-        matching, candidates, priority, value = match
+        matching, value = match.matching, match.value
         x, size = merge(x, matching, size)
         assignment = matching.assignment if self.acceleration.tracks else None
         recorder = self.acceleration.state.recorder
         if recorder is not None and assignment is not None:  # a recorder tracks
-            recorder.blocks.append(BlockTrace(self.depth, assignment, size, candidates, priority))
+            recorder.blocks.append(self._trace(match, assignment, size))
         carried = add_up(value, matching) if self.acceleration.settings.momentum else None
         return x, size, carried, assignment
+
+    def _trace(self, match: Match, assignment: Tensor, size: Tensor) -> BlockTrace:
+        source = torch.arange(assignment.shape[1], device=assignment.device)[match.source]
+        return BlockTrace(
+            self.depth,
+            assignment,
+            size,
+            match.candidates,
+            match.priority,
+            match.value,
+            source,
+            self.block.protected,
+        )
 
     def _require_tokens(self, x: Tensor) -> None:
         """Without this check a model that indexes what its blocks return computes on the images of a batch."""
@@ -126,10 +139,12 @@ class RestoreRunner(Runner):
         flow = self.acceleration.state.flow
         if flow is None or flow.assignment is None or flow.depth < len(self.acceleration.blocks):
             return output
-        if not isinstance(output, Tensor):
+        if not isinstance(output, Tensor) or output.ndim != 3:
+            found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise TurboError(
-                f"{type(self.module).__name__} returned {type(output).__name__}: the adapter "
-                f"{self.acceleration.adapter_name} asked for its full sequence back, which needs a tensor, b n d"
+                f"{type(self.module).__name__} returned {found}: the adapter {self.acceleration.adapter_name} asked "
+                "for its full sequence back, which needs a tensor of all tokens, b n d; Restore the last module that "
+                "returns them (the last block, where no norm runs on all tokens)"
             )
         if self.last:
             self.acceleration.state.flow = None

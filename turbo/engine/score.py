@@ -13,7 +13,7 @@ from turbo.errors import TurboError
 from turbo.fusion import Candidates, Strategy
 from turbo.information import mutual_redundancy, running_value, semantic_value, token_metric
 from turbo.matching import Matching, in_order, select
-from turbo.partition import Halves, Partition, alternating, parity
+from turbo.partition import Halves, Partition, Positions, alternating, parity
 
 _DEEP = 47
 """Index of a block as deep as models go: what depends on depth is tried there too."""
@@ -27,12 +27,14 @@ class Match(NamedTuple):
         candidates: what the strategy saw.
         priority: ``b m``, what it answered.
         value: ``b n``, A of every token as a share of attention.
+        source: positions of the tokens that might have merged.
     """
 
     matching: Matching
     candidates: Candidates
     priority: Tensor
     value: Tensor
+    source: Positions
 
 
 def match_tokens(
@@ -74,7 +76,7 @@ def match_tokens(
         matching = select(priority, partner, drop, partition)
         if settings.destinations == "ordered":
             matching = in_order(matching)
-        return Match(matching, candidates, priority, value)
+        return Match(matching, candidates, priority, value, partition.source)
 
 
 def _split(n: int, protected: int, depth: int, destinations: Halves) -> Partition:

@@ -2,90 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from turbo.errors import TurboError
+
+PATCH = 12
+"""Pixels of a drawn patch's side, at least: its outline takes one of them at each side."""
+_SHADE = 0.6
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def groups_image(image: Tensor, groups: Tensor, *, outline: bool = True) -> Tensor:
     """Fill each group of patches with its mean colour.
 
     Args:
-        image: ``h w c`` in [0, 1].
+        image: ``h w 3`` in [0, 1].
         groups: ``rows columns`` integers, the token that each patch belongs to.
-        outline: draw a line between patches of different groups.
+        outline: enlarge the image by a whole number until a patch has at least 12 pixels, and draw a line where groups
+            meet: one pixel on each side, in the group's own colour made lighter where it is dark and darker where it
+            is light, so that it is seen on both.
 
     Returns:
-        ``h w c`` in [0, 1].
+        ``h w 3`` in [0, 1], with an outline a whole number of times as large.
 
     Raises:
         TurboError: the grid does not divide the image.
 
     Examples:
-        >>> groups_image(torch.rand(8, 8, 3), torch.tensor([[0, 0], [1, 0]])).shape
+        >>> groups_image(torch.rand(8, 8, 3), torch.tensor([[0, 0], [1, 0]]), outline=False).shape
         torch.Size([8, 8, 3])
     """
     (height, width, _), (rows, columns) = image.shape, groups.shape
     if height % rows or width % columns:
         raise TurboError(f"a grid of {rows} x {columns} patches does not divide an image of {height} x {width}")
-    label = groups.repeat_interleave(height // rows, 0).repeat_interleave(width // columns, 1)
-    index = label.flatten()
-    count = index.bincount(minlength=int(index.max()) + 1).clamp_min(1)
-    total = torch.zeros(len(count), image.shape[2]).index_add(0, index, image.reshape(-1, image.shape[2]).float())
-    filled = (total / count[:, None])[index].view_as(image)
-    if outline:
-        edge = torch.zeros_like(label, dtype=torch.bool)
-        edge[1:] |= label[1:] != label[:-1]
-        edge[:, 1:] |= label[:, 1:] != label[:, :-1]
-        filled[edge] = 1.0
-    return filled
+    colours = _mean_colours(image.float(), groups)
+    tall, wide = height // rows, width // columns
+    if not outline:
+        return _enlarge(colours[groups], tall, wide)
+    factor = -(-PATCH // min(tall, wide))
+    label = _enlarge(groups, tall * factor, wide * factor)
+    return torch.where(_edges(label)[..., None], _shaded(colours)[label], colours[label])
 
 
-def patch_grid(groups: Tensor, protected: int) -> Tensor:
-    """``n`` group numbers with protected tokens in front -> ``rows columns`` of a square grid."""
-    patches = groups[protected:]
-    side = round(len(patches) ** 0.5)
-    if side * side != len(patches):
-        raise TurboError(f"{len(patches)} patches are no square grid")
-    return patches.view(side, side)
+def _mean_colours(image: Tensor, groups: Tensor) -> Tensor:
+    """The mean colour of each group, ``k 3``."""
+    (height, width, channels), (rows, columns) = image.shape, groups.shape
+    patches = image.view(rows, height // rows, columns, width // columns, channels).mean((1, 3)).flatten(0, 1)
+    index = groups.flatten().long()
+    count = index.bincount(minlength=1).clamp_min(1)
+    total = torch.zeros(len(count), channels, device=image.device).index_add(0, index, patches)
+    return total / count[:, None]
 
 
-def save_groups(
-    path: str | Path, images: Tensor, by_block: Sequence[Tensor], *, protected: int = 1, titles: Sequence[str] = ()
-) -> None:
-    """Save a picture: one row per image, the original first, then its groups after each block.
+def _enlarge(grid: Tensor, tall: int, wide: int) -> Tensor:
+    return grid.repeat_interleave(tall, 0).repeat_interleave(wide, 1)
 
-    Args:
-        path: where the PNG goes.
-        images: ``b h w c`` in [0, 1].
-        by_block: for each column ``b n``, the token of each entering token (see `Trace.groups`).
-        protected: leading tokens that are no patches.
-        titles: one per column, the original's first.
-    """
-    try:
-        import matplotlib as mpl
 
-        mpl.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise TurboError('pictures need matplotlib: pip install "turbo-vlm[viz]"') from error
-    scale = max(1, 256 // images.shape[1])
-    large = F.interpolate(images.permute(0, 3, 1, 2), scale_factor=scale, mode="nearest").permute(0, 2, 3, 1)
-    columns = 1 + len(by_block)
-    figure, axes = plt.subplots(
-        len(images), columns, figsize=(1.5 * columns, 1.55 * len(images) + 0.3), squeeze=False, layout="constrained"
-    )
-    for row, image in enumerate(large):
-        pictures = [image, *(groups_image(image, patch_grid(groups[row], protected)) for groups in by_block)]
-        for column, picture in enumerate(pictures):
-            axes[row][column].imshow(picture.numpy())
-            axes[row][column].set_axis_off()
-            if row == 0 and column < len(titles):
-                axes[row][column].set_title(titles[column], fontsize=9)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def _edges(label: Tensor) -> Tensor:
+    """The pixels that have one of another group above, below, left or right."""
+    edge = torch.zeros_like(label, dtype=torch.bool)
+    across, along = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
+    edge[1:] |= across
+    edge[:-1] |= across
+    edge[:, 1:] |= along
+    edge[:, :-1] |= along
+    return edge
+
+
+def _shaded(colours: Tensor) -> Tensor:
+    """Dark colours made lighter, light ones darker, ``k 3``."""
+    luminance = colours @ torch.tensor(_LUMINANCE, device=colours.device)
+    target = (luminance < 0.5).to(colours)[:, None]
+    return colours + _SHADE * (target - colours)

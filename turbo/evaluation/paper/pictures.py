@@ -20,8 +20,10 @@ from turbo.evaluation.settings import Setting
 from turbo.evaluation.tasks.choice import default_decoding, make_job, tasks_of
 from turbo.evaluation.tasks.inputs import Inputs
 from turbo.evaluation.tasks.job import Decoding
+from turbo.evaluation.tasks.seen import as_seen
 from turbo.models import LoadedModel
-from turbo.viz.groups import groups_image, patch_grid
+from turbo.viz.groups import groups_image
+from turbo.viz.merged import merged_images, spread_blocks
 from turbo.viz.sheet import Panel
 from turbo.zoo.captioned import captioned_scenes
 from turbo.zoo.words import COLOURS, NONE
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 PAPER_PROMPT = "One female model wearing purple long sleeves and blue jeans stands on the coast"
 """The supplement's example (section 4)."""
-SIDE = 224
-"""Pixels that a small image is enlarged to, so that the lines around its groups are thin."""
 
 
 def scene_prompts(count: int, seed: int) -> list[str]:
@@ -74,7 +74,7 @@ def merging_panels(
         For each image, itself and its groups, each filled with its mean colour.
 
     Raises:
-        TurboError: the tokens are no square grid, nothing merges, or the setting does not work with the model.
+        TurboError: the tokens are no grid, nothing merges, or the setting does not work with the model.
     """
     if columns < 2:
         raise TurboError(f"columns={columns}: show two or more blocks, the first that merges and the last")
@@ -82,7 +82,6 @@ def merging_panels(
         raise TurboError(f"{len(images)} images, {len(texts)} texts: give one or more, and a text for each")
     weight = next(loaded.model.parameters())
     pixels = inputs.images(images)
-    shown = _enlarge(_seen(inputs, pixels, images[0].size))
     writes = "captioning" in tasks_of(loaded.model)
     with torch.inference_mode():
         before = _captions(loaded, inputs, images, decoding) if writes else None
@@ -95,16 +94,14 @@ def merging_panels(
             after = _captions(loaded, inputs, images, decoding) if writes else None
     if not trace.blocks:
         raise TurboError(f"nothing merges in {loaded.name} with {setting.record}: there is nothing to show")
-    picked = np.unique(np.linspace(0, len(trace.blocks) - 1, min(columns, len(trace.blocks))).round().astype(int))
-    blocks = [trace.blocks[place] for place in picked]
-    tokens = trace.blocks[0].assignment.shape[1]
-    titles = (f"{tokens} tokens", *(f"block {block.depth}: {block.size.shape[1]} tokens" for block in blocks))
-    groups = [trace.groups(upto=block.depth).cpu() for block in blocks]
     panels = []
-    for row, (image, text) in enumerate(zip(shown, texts, strict=True)):
-        drawn = [groups_image(image, patch_grid(each[row], acceleration.protected)) for each in groups]
+    for row, image in enumerate(merged_images(trace, as_seen(inputs, pixels, images[0].size))):
+        blocks = spread_blocks(image.blocks, columns)
+        drawn = [groups_image(image.pixels, block.groups) for block in blocks]
+        shown = (_picture(_like(image.pixels, drawn[0])), *map(_picture, drawn))
+        titles = (f"{blocks[0].entered} tokens", *(f"block {block.depth}: {block.left} tokens" for block in blocks))
         written = "" if before is None or after is None else f"\nuntouched: {before[row]}\nturbo: {after[row]}"
-        panels.append(Panel(tuple(_picture(each) for each in (image, *drawn)), text + written, titles))
+        panels.append(Panel(shown, texts[row] + written, titles))
     return panels
 
 
@@ -132,22 +129,10 @@ def _captions(
     return inputs.decode(ids)
 
 
-def _seen(inputs: Inputs, pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixel values as images, ``b h w 3`` in [0, 1].
-
-    What black and white become says by how much each channel is scaled and shifted, whoever makes the inputs.
-    """
-    from PIL import Image
-
-    black, white = inputs.images([Image.new("RGB", size, colour) for colour in ("black", "white")]).mean((2, 3))
-    scaled = (pixels - black[:, None, None]) / (white - black)[:, None, None]
-    seen: Tensor = scaled.clamp(0, 1).permute(0, 2, 3, 1).float()
-    return seen
-
-
-def _enlarge(images: Tensor) -> Tensor:
-    factor = max(1, SIDE // max(images.shape[1:3]))
-    return images.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+def _like(image: Tensor, drawn: Tensor) -> Tensor:
+    """An image as large as what is drawn on it: a whole number of times larger."""
+    factor = drawn.shape[0] // image.shape[0]
+    return image.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def _picture(image: Tensor) -> Image.Image:
