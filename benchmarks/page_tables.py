@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from speed_cases import CASES
 from speed_tables import attention_cpu, growth, merging_share, modes, speed
+from support_tables import support, support_columns, support_made_by
 
 from turbo.cli.scores import CAPTION, score_table
 from turbo.errors import TurboError
@@ -32,6 +33,7 @@ MADE_BY = {
     "attention-sinks": "python benchmarks/attention_sinks.py",
     "attention-cpu": "python benchmarks/attention_cpu.py",
     "merging-share": "python benchmarks/merging_share.py",
+    "support": "make support",
     **{f"speed-{case}": f"python benchmarks/speed.py {case}" for case in CASES},
 }
 WIDTH = 130  # letters of a study's table: how many metrics stand beside the main one
@@ -100,6 +102,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "sink_sources": sink_sources,
     "sinks": sinks,
     "made_by": made_by,
+    "support": support,
+    "support_columns": support_columns,
+    "support_made_by": support_made_by,
 }
 
 

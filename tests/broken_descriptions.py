@@ -35,6 +35,11 @@ class ListsNoBlock(Sound):
         return [Restore(model.norm)]
 
 
+class RestoresWhatIsPooled(Sound):
+    def sites(self, model):
+        return [*super().sites(model), Restore(model.head)]
+
+
 class ShapeIsANumber(Sound):
     def shape(self, model):
         return model.positions.shape[1]
@@ -105,6 +110,7 @@ BROKEN = [
     (USABLE, adapter(ListsModules), "lists a Block at 0: wrap it in your ResidualBlock"),
     (USABLE, adapter(ListsTheClass), "lists the class SoundBlock at 0, not an instance"),
     (USABLE, adapter(ListsNoBlock), "lists no ResidualBlock"),
+    (USABLE, adapter(RestoresWhatIsPooled), r"Restore\(Linear\) returns shape \(2, 5\), not all tokens, b n d"),
     (USABLE, adapter(ShapeIsANumber), r"shape\(\) of ShapeIsANumber returned 24: it must return \(tokens, width\)"),
     (USABLE, adapter(DotForColon), "target 'toy_model.Model' of DotForColon is not \"package.module:Class\""),
     (USABLE, adapter(WrongModule), "the adapter fits neither Model nor anything in it"),

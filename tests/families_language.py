@@ -36,9 +36,11 @@ def _llava(layer: int | list[int], kin: str = "Llava", **vision: Any) -> Callabl
     return composite(f"{kin}ForConditionalGeneration", f"{kin}Config", **config, **place)
 
 
+READS = {"text_config": OPT, "num_query_tokens": N - 1, "image_token_index": IMAGE_TOKEN}
+
+
 def _blip_2(name: str) -> Callable[[], torch.nn.Module]:
-    reads = {"num_query_tokens": N - 1, "image_token_index": IMAGE_TOKEN}
-    return composite(name, "Blip2Config", text_config=OPT, qformer_config=Q_FORMER, **reads)
+    return composite(name, "Blip2Config", qformer_config=Q_FORMER, **READS)
 
 
 def _detections(out: Any) -> torch.Tensor:
@@ -67,6 +69,13 @@ BLIP_2 = Family(
     _blip_2("Blip2ForConditionalGeneration"),
     arguments={"pixel_values": "pixel_values", "input_ids": "prompt"},
 )
+INSTRUCTBLIP = Family(
+    "instructblip",
+    "blip_2",
+    composite("InstructBlipForConditionalGeneration", "InstructBlipConfig", qformer_config=Q_FORMER, **READS),
+    arguments={"pixel_values": "pixel_values", "qformer_input_ids": "input_ids", "input_ids": "prompt"},
+    flags={"positional": False},  # a mask comes between the two texts
+)
 
 LANGUAGE = [
     Family("clip-vision", "clip", hf("CLIPVisionModel", "CLIPVisionConfig")),
@@ -92,6 +101,7 @@ LANGUAGE = [
     BLIP_2,
     replace(BLIP_2, name="blip-2-cross-modal", flags=CROSS_MODAL),
     Family("instructblip-vision", "blip_2", hf("InstructBlipVisionModel", "InstructBlipVisionConfig")),
+    INSTRUCTBLIP,
     Family("instructblipvideo-vision", "blip_2", hf("InstructBlipVideoVisionModel", "InstructBlipVideoVisionConfig")),
     Family(
         "owlvit",

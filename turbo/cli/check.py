@@ -67,8 +67,11 @@ def show_results(console: Console, results: list[Result]) -> None:
         for result in mine:
             table.add_row(result.check, Text(result.outcome, style=STYLES.get(result.outcome, "green")))
         console.print(table)
+        for reason, checks in _left_out(mine).items():
+            line = f" ({reason}): {', '.join(checks)}"
+            console.print(Text.assemble(("not applicable", STYLES["not applicable"]), line))
         for result in sorted(mine, key=lambda result: not result.ok):  # failures last, where they are seen
-            if result.detail and result.outcome != "not run":
+            if result.detail and result.outcome not in ("not run", "not applicable"):
                 style = STYLES.get(result.outcome, "green")
                 console.print(Text.assemble((f"{result.check}: ", style), result.detail, "" if result.ok else "\n"))
     bad = sum(not result.ok for result in results)
@@ -79,3 +82,12 @@ def show_results(console: Console, results: list[Result]) -> None:
     counts["failed as expected"] = counts.pop("expected failure", 0)
     line = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what in ("passed", "failed"))
     console.print(Text(line, style="bold"))
+
+
+def _left_out(results: list[Result]) -> dict[str, list[str]]:
+    """By reason, the checks that do not apply."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.outcome == "not applicable":
+            found.setdefault(result.detail, []).append(result.check)
+    return found

@@ -229,7 +229,9 @@ def _selected(checks: tuple[Any, ...], case: Case) -> list[Any]:
 
 
 def _why_left_out(name: str, case: Case) -> str:
-    flag = FLAGS.get(name, "restores")
+    flag = FLAGS.get(name)
+    if flag is None or getattr(case, flag):  # its own flag asks for it, and the kind of model has no use for it
+        flag = "restores"
     return f"{flag}={getattr(case, flag)}"
 
 

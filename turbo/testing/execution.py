@@ -68,7 +68,7 @@ def check_device_is_kept(case: AdapterCase) -> None:
         if device != "meta":
             require(found.isfinite().all(), f"on {device} the output has NaN or infinite numbers")
     if not ran:
-        raise NotApplicable("the untouched model runs on no other device")
+        raise NotApplicable(f"the untouched model does not run on {' or '.join(_devices())} here")
 
 
 def _devices() -> list[str]:

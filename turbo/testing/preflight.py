@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import turbo
-from turbo.adapters import RoundTrip, Unsupported
+from turbo.adapters import Restore, RoundTrip, Site, Unsupported
 from turbo.testing.cases import AdapterCase, StrategyCase
 from turbo.testing.compare import require
 from turbo.testing.parts import PartCall, watch_parts
@@ -51,6 +51,23 @@ def check_description_is_usable(case: AdapterCase) -> None:
             "to single patches, which merge): this variant cannot be described, raise Unsupported in sites()"
         )
     compose(blocks[0], calls[0], 0)
+    _require_tokens_to_restore(case, model, sites)
+
+
+def _require_tokens_to_restore(case: AdapterCase, model: nn.Module, sites: list[Site]) -> None:
+    """What a Restore module returns is tokens; a norm behind a mean, say, returns none."""
+    for module in [site.module for site in sites if isinstance(site, Restore)]:
+        outputs: list[Any] = []
+        handle = module.register_forward_hook(lambda _, args, output, outputs=outputs: outputs.append(output))
+        try:
+            case.run(model)
+        finally:
+            handle.remove()
+        require(
+            not outputs or any(isinstance(output, Tensor) and output.ndim == 3 for output in outputs),
+            f"Restore({type(module).__name__}) returns {shape_of(outputs[0])}, not all tokens, b n d: "
+            "give Restore the last module that returns them (the last block, where no norm runs on all tokens)",
+        )
 
 
 def _require_maps_run(blocks: list[RoundTrip], calls: list[PartCall]) -> None:

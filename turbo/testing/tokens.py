@@ -41,7 +41,11 @@ def check_token_counts_follow_schedule(case: AdapterCase) -> None:
         ("blocks get", [call.x.shape[1] for call in calls], wanted[:-1]),
         ("the report says afterwards", _report(model), wanted[1:]),
     ):
-        require(found == asked, f"{what} {found} tokens, {asked} were asked for (drop={drop}, {n} tokens)")
+        require(
+            found == asked,
+            f"{what} {found} tokens, {asked} were asked for (drop={drop}, {n} tokens); where "
+            "check_shape_is_what_arrives fails too, see that first",
+        )
     recorded = {block.depth: block.size.shape[1] for block in trace.blocks}
     merging = {depth: after for depth, (before, after) in enumerate(itertools.pairwise(wanted)) if before > after}
     require(recorded == merging, f"tokens recorded by block: {recorded}, asked for: {merging}")
@@ -162,8 +166,9 @@ def check_merged_duplicates_change_nothing(case: AdapterCase) -> None:
         case.run(model),
         untouched,
         "merging exact duplicates changes the output: something after the blocks reads all patches (a mean, an "
-        "attention pool): end sites() with Restore(the last norm); where it reads merged tokens on purpose, each once, "
-        "counts_patches=False; where check_maps_are_the_block fails too, see that first",
+        "attention pool): end sites() with Restore(the last norm), or with Restore(the last block) where no norm runs "
+        "on all tokens; where it reads merged tokens on purpose, each once, counts_patches=False; where "
+        "check_maps_are_the_block fails too, see that first",
     )
 
 
