@@ -14,7 +14,7 @@ CORE_TESTS := $(patsubst %,tests/test_%.py,attention drops flops fusion hashing 
 ZOO := blip-scenes blip-vqa-scenes clip-scenes
 SD_PARTS := --parts self_attention self_attention,cross_attention,feed_forward $(if $(TOMESD),--tomesd $(TOMESD))
 
-.PHONY: help install demo test check docs bench bench-generation bench-zoo mutants coverage nightly clean
+.PHONY: help install demo test check docs package support bench bench-generation bench-zoo mutants coverage nightly clean
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -37,10 +37,18 @@ check: $(READY)  ## Lint, types, layers, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell turbo docs tests property_tests examples README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell turbo docs docs_hooks docs_theme tests site_tests property_tests examples README.md CHANGELOG.md CONTRIBUTING.md
 
-docs: $(READY)  ## Build the site into site/
-	$(BIN)/mkdocs build --strict --quiet
+docs: $(READY)  ## Build the site into site/ and test it, in a browser too
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q site_tests
+
+package: $(READY)  ## Build the wheel into dist/ and use it in an environment of its own, which it downloads torch for
+	.ci/package $(BIN)/python
+
+support: $(READY)  ## Run the conformance kit on every family (ten minutes); fills the support matrix
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/support_matrix.py
+	$(BIN)/python benchmarks/fill_pages.py
 
 bench: $(READY)  ## Time full-size models, interleaved (over an hour); TOME=FOLDER times a checkout of ToMe beside them; fills the pages
 	$(BIN)/python benchmarks/speed.py $(if $(TOME),--tome $(TOME))
@@ -99,4 +107,4 @@ nightly: $(READY)  ## Search the properties with random examples for MINUTES, 30
 	do [ $$(date +%s) -lt $$end ] || exit 0; done; exit 1
 
 clean:  ## Remove what the other commands made, .venv included
-	rm -rf .venv site out mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv site dist out mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -85,7 +85,7 @@ def test_beta_above_1_weighs_attention_most_far_from_gamma():
 
 
 def test_the_defaults_are_the_measured_and_documented_ones():
-    assert S1() == S1(alpha=0.25)  # docs/choices.md
+    assert S1() == S1(alpha=0.25)  # docs/benchmarks/choices.md
     assert S3() == S3(alpha=0.25)
     assert S4() == S4(alpha=0.25, beta=1.1, gamma=5)
     assert Ward() == Ward(floor=0.3)

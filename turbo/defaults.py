@@ -1,4 +1,4 @@
-"""What `turbo.accelerate` does where it is not told; docs/choices.md has the measurements behind it."""
+"""What `turbo.accelerate` does where it is not told; docs/benchmarks/choices.md has the measurements behind it."""
 
 from __future__ import annotations
 

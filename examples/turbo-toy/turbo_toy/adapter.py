@@ -9,8 +9,8 @@ from torch import Tensor
 from turbo.adapters import Adapter, Example, ResidualBlock, split_qkv
 
 
-class ToyBlock(ResidualBlock):
-    """The two halves of a block."""
+class ToyResidualBlock(ResidualBlock):
+    """How to call the parts of a ToyBlock."""
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return split_qkv(self.module.qkv(self.module.norm1(x)), self.module.heads)
@@ -28,7 +28,7 @@ class Toy(Adapter):
     target = "turbo_toy.model:ToyClassifier"
 
     def sites(self, model: Any) -> Sequence[ResidualBlock]:
-        return [ToyBlock(block) for block in model.blocks]
+        return [ToyResidualBlock(block) for block in model.blocks]
 
     def shape(self, model: Any) -> tuple[int, int]:
         _, n, width = model.positions.shape
