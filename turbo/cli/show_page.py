@@ -21,7 +21,9 @@ def write_page(console: Console, out: Path, merged: Sequence[MergedImage], about
     from turbo.viz import save_page
 
     save_page(out / "merged.html", merged, about)
-    console.print(f"drawn to {out / 'merged.png'}; the page with a slider is {out / 'merged.html'}", style="dim")
+    console.print(
+        f"drawn to {out / 'merged.png'}; the page with a slider is {out / 'merged.html'}", style="dim", soft_wrap=True
+    )
 
 
 def with_command(about: Mapping[str, str]) -> dict[str, str]:
