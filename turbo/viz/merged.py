@@ -92,6 +92,7 @@ def merged_images(
         TurboError: the trace is not of one pass over these images, nothing merged, or the patches are no grid.
 
     Examples:
+        >>> import torch
         >>> import turbo
         >>> from turbo import zoo
         >>> model = turbo.accelerate(zoo.load("vit-digits"), drop=20)
